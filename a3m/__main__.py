@@ -1,0 +1,35 @@
+"""The console command `a3m`: few, plain verbs. Its settings use Hydra's grammar, as the sweeps do."""
+
+import sys
+
+HELP = """usage: a3m <verb> [setting=value ...]
+
+  train   train one trial in this process, without Ray: same code, same key, same run as in a sweep
+            a3m train dataset=market1501 method=a3m seed=0
+            a3m train dataset=cub200_2011 method=baseline1 train.on=train      (measured on the validation part)
+            a3m train --cfg job                                                (every setting and its value)
+  ui      open the MLflow UI on this project's store                           a3m ui [port=5000]
+  clean   remove checkpoints and caches of finished trials                     a3m clean [plan=true]
+
+Sweeps are files: python sweeps/ablation.py --help. The whole pipeline is `dvc repro`.
+"""
+
+
+def main() -> None:
+    """Dispatch to a verb; heavy libraries are imported by the verb that needs them."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    from a3m import commands
+
+    verbs = {"train": commands.train, "ui": commands.ui, "clean": commands.clean}
+    if verb not in verbs:
+        print(f"error: a3m {verb}: no such verb; expected one of {', '.join(verbs)} (a3m --help)", file=sys.stderr)
+        sys.exit(2)
+    del sys.argv[1]
+    verbs[verb]()
+
+
+if __name__ == "__main__":
+    main()

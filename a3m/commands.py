@@ -1,0 +1,83 @@
+"""What the verbs of the console command do."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from a3m import config
+from a3m.errors import SettingsError, UserError
+from a3m.settings import Params
+
+
+@config.main()
+def train(params: Params, root: Path) -> None:
+    """Train one trial here and print its metrics."""
+    from a3m import study
+
+    outcome = study.train_one(params, root)
+    if outcome["outcome"] == "failed":
+        raise UserError(f"the trial failed: {outcome['reason']} (retry_failed=true trains it again)")
+    for name, value in sorted(outcome.items()):
+        if name.startswith(("test/", "val/")) and name.count("/") == 1:
+            print(f"  {name:32s} {value:.4f}")
+
+
+def ui() -> None:
+    """Serve the MLflow UI of this project on loopback; `port=5001` chooses another port."""
+    with config.user_errors():
+        port = 5000
+        for argument in sys.argv[1:]:
+            name, _, value = argument.partition("=")
+            if name != "port" or not value.isdigit():
+                raise SettingsError(f"a3m ui {argument}: expected port=<number>")
+            port = int(value)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise UserError(
+                    f"port {port} is taken ({error.strerror}): choose another one, for example port={port + 1}"
+                ) from error
+        root = config.running_root()
+        uri = config.load(root=root).store.uri or f"sqlite:///{root / 'mlflow.db'}"
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            raise UserError(f"{uri.removeprefix('sqlite:///')}: no store yet: `make repro` or `a3m train` makes one")
+        print(f"MLflow UI of {uri} on http://127.0.0.1:{port}  (Ctrl-C ends it)")
+        command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
+        try:
+            sys.exit(subprocess.run(command, check=False).returncode)
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+@config.main()
+def clean(params: Params, root: Path) -> None:
+    """Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished."""
+    from a3m import runs
+
+    state = (root / params.store.state).resolve()
+    finished: set[str] = set()
+    if params.store.uri or (root / "mlflow.db").exists():
+        store = runs.open_store(params.store.uri, root)
+        finished = {
+            key
+            for name in params.datasets
+            for key, found in store.find(store.experiment(name, root)).items()
+            if found.status == runs.FINISHED
+        }
+    kept = 0
+    doomed = [state.parent / "cache", state / "ray"]
+    for folder in (*state.glob("checkpoints/*"), *state.glob("outputs/*")):
+        if folder.name in finished:
+            doomed.append(folder)
+        else:
+            kept += 1
+    for folder in doomed:
+        if folder.exists():
+            print(f"{'would remove' if params.plan else 'removing'} {folder.relative_to(state.parent)}")
+            if not params.plan:
+                shutil.rmtree(folder)
+    print(f"kept {kept} folders of trials that are not finished")

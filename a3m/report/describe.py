@@ -1,0 +1,152 @@
+"""The words and cells that every table shares: means, footnotes, caption, title."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from a3m.report import results as r
+from a3m.report.statistics import Interval, mean_interval
+from a3m.report.table import DASH, MINUS, Notes, Table
+
+SATURATED_MEAN, SATURATED_STD = 0.99, 0.01
+NAN = float("nan")
+
+
+@dataclass
+class Draft:
+    """A table while its rows are added; `results` is the checked frame that they come from."""
+
+    results: pd.DataFrame
+    shown: list[dict[str, str]] = field(default_factory=list)
+    numbers: list[dict[str, object]] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    remarks: list[str] = field(default_factory=list)
+    bold: set[tuple[int, str]] = field(default_factory=set)
+    one_seed: bool = False
+
+    @property
+    def source(self) -> str:
+        return str(self.results["source"].iloc[0])
+
+    @property
+    def ours(self) -> str:
+        """The word that heads each of our columns."""
+        return r.SOURCES[self.source]
+
+    def add(
+        self, cells: dict[str, str], values: dict[str, object], row: r.Row | None, columns: Mapping[str, str]
+    ) -> int:
+        """Adds a row: what is given, then seeds and mean +- interval of each metric, with its footnotes. Returns its place."""
+        seeds = len(row.finished) if row else 0
+        cells[f"{self.ours} seeds"] = str(seeds) if row else DASH
+        values[f"{self.ours} seeds"] = seeds
+        for metric, head in columns.items():
+            measured = row.values(metric) if row else {}
+            interval = mean_interval(list(measured.values())) if measured else None
+            cells[f"{self.ours} {head}"] = plain(interval) if interval else DASH
+            add_interval(values, f"{self.ours} {head}", interval)
+        self.shown.append(cells)
+        self.numbers.append(values)
+        self.one_seed |= seeds == 1
+        if row:
+            self._mark(row)
+        return len(self.shown) - 1
+
+    def table(self, title: str) -> Table:
+        """The finished table; the footnotes' texts go into the CSV too, as its last column."""
+        ending = {"twins": " (ours: synthetic twins)", "raw subset": " (ours: part of the real data set)", "raw": ""}
+        alone = ["A row with one seed has no interval: one value has no spread."] if self.one_seed else []
+        return Table(
+            title=title + ending[self.source],
+            caption=caption(self.results),
+            display=pd.DataFrame(self.shown),
+            numbers=pd.DataFrame(self.numbers).assign(notes=[self.notes.of(i) for i in range(len(self.shown))]),
+            notes=tuple(self.notes.texts),
+            marks={i: self.notes.letters(i) for i in sorted(self.notes.rows)},
+            remarks=(*self.remarks, *alone),
+            bold=frozenset(self.bold),
+            source=self.source,
+        )
+
+    def _mark(self, row: r.Row) -> None:
+        """Footnotes that any row may need: trials that did not finish, saturated attention, other code or versions."""
+        i = len(self.shown) - 1
+        if len(row.unfinished):
+            lost = f"{len(row.unfinished)} of {len(row.unfinished) + len(row.finished)} trials not counted"
+            self.notes.mark(i, f"{lost}: {unfinished_text(row)}.")
+        for learned, part, symbol in ((r.LEARNED_REGION, "region", "m"), (r.LEARNED_ATTRIBUTE, "attribute", "s")):
+            means = row.values(f"test/attention/{part}_mean")
+            spreads = row.values(f"test/attention/{part}_std")
+            saturated = [s for s in means if s in spreads and means[s] > SATURATED_MEAN and spreads[s] < SATURATED_STD]
+            if row.method in learned and saturated:
+                self.notes.mark(
+                    i,
+                    f"Attention saturated: the {part} weights {symbol} are 1 everywhere (mean > {SATURATED_MEAN}, spread "
+                    f"< {SATURATED_STD}) in {len(saturated)} of {len(row.finished)} seeds, as Baseline-2's are by definition.",
+                )
+        finished = self.results[self.results["status"] == "finished"]
+        for column, what in (("code", "code"), ("versions", "library versions")):
+            if finished[column].nunique() > 1:
+                usual = str(finished[column].mode().iloc[0])
+                others = sorted(set(row.finished[column]) - {usual})
+                if others:
+                    self.notes.mark(i, f"Other {what} than most rows ({usual}): {'; '.join(others)}.")
+
+
+def caption(results: pd.DataFrame) -> str:
+    """What our columns are, and all that is needed to know which trials they come from."""
+    dataset = dataset_name(results)
+    meaning = {
+        "twins": f"Columns headed 'twin' are measured on synthetic twins of {dataset}, drawn by this project; they are not "
+        "comparable with published numbers, which are of the real data set.",
+        "raw subset": f"Columns headed 'subset' are measured on a part of the real data set {dataset}; they are not comparable "
+        "with published numbers, which are of the whole.",
+        "raw": f"Columns headed 'ours' are measured on the real data set {dataset}.",
+    }[str(results["source"].iloc[0])]
+    finished = results[results["status"] == "finished"]
+    known = finished if len(finished) else results
+
+    def distinct(column: str) -> str:
+        return "; ".join(sorted({str(value) for value in known[column]} - {""})) or "none"
+
+    mixed = [what for column, what in (("code", "code"), ("versions", "versions")) if known[column].nunique() > 1]
+    return (
+        f"{meaning} Ours in percent, mean ± 95 % t interval over seeds. Trained on {distinct('train.on')}, "
+        f"{distinct('train.epochs')} epochs, last weights tested once; seeds {', '.join(map(str, sorted(set(known['seed']))))}; "
+        f"data {distinct('data')}; code {distinct('code')}; versions: {distinct('versions')}."
+        + (f" Mixed {' and '.join(mixed)}: see the footnotes." if mixed else "")
+    )
+
+
+def unfinished_text(row: r.Row) -> str:
+    """'seed 2 failed (loss is not a number), seed 3 missing', or '' when every trial has finished."""
+    texts = []
+    for seed, trial in row.unfinished.iterrows():
+        reason = textwrap.shorten(str(trial["reason"]), 160, placeholder=" ...")
+        texts.append(f"seed {seed} {trial['status']}" + (f" ({reason})" if reason else ""))
+    return ", ".join(texts)
+
+
+def dataset_name(results: pd.DataFrame) -> str:
+    name = str(results["dataset"].iloc[0])
+    return r.DATASETS.get(name, name)
+
+
+def add_interval(values: dict[str, object], head: str, interval: Interval | None) -> None:
+    """Mean and half-width in percent under `head`, NaN where there is none."""
+    half_width = interval.half_width if interval else None
+    values[head] = 100 * interval.mean if interval else NAN
+    values[f"{head} half-width"] = NAN if half_width is None else 100 * half_width
+
+
+def plain(interval: Interval) -> str:
+    """'87.1 ± 3.4' percent; without an interval the mean alone."""
+    return f"{100 * interval.mean:.1f}" + ("" if interval.half_width is None else f" ± {100 * interval.half_width:.1f}")
+
+
+def signed(interval: Interval) -> str:
+    """'+0.8 ± 3.1' points."""
+    text = f"{100 * interval.mean:+.1f}".replace("-", MINUS)
+    return text + ("" if interval.half_width is None else f" ± {100 * interval.half_width:.1f}")

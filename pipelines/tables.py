@@ -1,0 +1,20 @@
+"""Stage `tables`: results/<study>.csv -> reports/tables/{table1,figure5,attributes,figure7}.{csv,md,tex}.
+
+Usage: python pipelines/tables.py
+"""
+
+from pathlib import Path
+
+from a3m.report import stage, tables
+
+
+def main(root: Path) -> None:
+    made = tables.all_tables(stage.read_studies(root))
+    folder = stage.fresh(root / "reports" / "tables", tables.NAMES, ("csv", "md", "tex"))
+    for name, table in made.items():
+        table.write(folder, name)
+    print(f"tables: {', '.join(made) or 'none'} in reports/tables")
+
+
+if __name__ == "__main__":
+    stage.run(main, Path(__file__).resolve().parents[1], __doc__)

@@ -1,0 +1,31 @@
+"""Stage `twin`: draw the synthetic stand-in of a data set in its original layout. With data.source=raw nothing is drawn.
+
+Usage: python pipelines/twin.py dataset=market1501
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from a3m import config
+from a3m.console import counted
+from a3m.data.twins import draw
+from a3m.settings import Params
+
+
+@config.main()
+def main(params: Params, root: Path) -> None:
+    folder = root / "data" / "twins" / params.dataset.name
+    if params.data.source != "twins":
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "README.txt").write_text("No twin: data.source=raw.\n")
+        print(f"twin: {params.dataset.name} comes from data/raw, nothing to draw")
+        return
+    with counted(f"drawing {params.dataset.name}") as progress:
+        summary = draw(params.dataset.name, folder, params.twin, os.cpu_count() or 1, progress)
+    print(f"twin: {params.dataset.name}: {summary['counts']}")
+
+
+if __name__ == "__main__":
+    main()

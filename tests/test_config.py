@@ -1,0 +1,123 @@
+"""Settings: what composes, what is refused, and what a trial's key is made of."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from a3m import config, settings
+from a3m.errors import SettingsError
+
+ROOT = Path(__file__).parents[1]
+PROFILES = ("smoke", "demo", "paper", "modern")
+DATASETS = ("market1501", "cub200_2011")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_profile_composes_with_every_data_set_and_method(profile: str, dataset: str) -> None:
+    params = config.load([f"profile={profile}", f"dataset={dataset}"], root=ROOT)
+    assert (params.profile, params.dataset.name) == (profile, dataset)
+    for method in config.methods():
+        assert settings.varied(params, {"method": method}, config.methods()).method.name == method
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.foo=1", "foo"),
+        ("+new=1", "new"),
+        ("train.epochs=many", "Integer"),
+        ("train.epochs=0", r"train\.epochs=0: must be greater"),
+        ("train.on=test", "expected one of train, train\\+val"),
+        ("train.augment=[blur]", "blur"),
+        ("data.margin=0.5", "data.margin"),
+        ("data.validation=1.5", "data.validation"),
+        ("seeds=[1,1]", "each once"),
+        ("train.threads=4", "cpus_per_trial"),
+        ("profile=none", "profile/none"),
+        ("dataset=imagenet", "dataset/imagenet"),
+        ("train.epochs", "train.epochs"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        config.load([override], root=ROOT)
+
+
+def test_params_yaml_overrides_the_profile_and_the_command_line_overrides_both(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text + "\ntrain: {epochs: 3}\n")
+    assert config.load(root=project).train.epochs == 3
+    assert config.load(["train.epochs=4"], root=project).train.epochs == 4
+    (project / "params.yaml").write_text(text + "\ntrian: {epochs: 3}\n")
+    with pytest.raises(SettingsError, match="trian"):
+        config.load(root=project)
+    (project / "params.yaml").write_text("defaults: [unclosed")
+    with pytest.raises(SettingsError, match="params.yaml"):
+        config.load(root=project)
+
+
+def test_a_study_takes_its_data_set_from_params_yaml(project: Path) -> None:
+    assert config.load_study("alpha_beta", root=project).dataset.name == "cub200_2011"
+    with pytest.raises(SettingsError, match="studies names no data set for other"):
+        config.load_study("other", root=project)
+
+
+def test_an_override_of_what_the_study_sweeps_is_refused() -> None:
+    for given, written in ((["loss.alpha=0.3"], {}), ([], {"loss": {"alpha": 0.3}})):
+        with pytest.raises(SettingsError, match=r"this study varies loss\.alpha itself"):
+            config.refuse_swept(["loss.alpha"], given, written)
+    config.refuse_swept(["loss.alpha"], ["loss.beta=0.3", "train.epochs=3"], {"loss": {"beta": 1}})
+
+
+def test_an_a3m_imported_from_another_tree_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "a3m").mkdir()
+    (project / "sweeps").mkdir()
+    monkeypatch.setattr(sys, "argv", [str(project / "sweeps" / "ablation.py")])
+    with pytest.raises(SettingsError, match="PYTHONPATH"):
+        config.running_root()
+
+
+def trial_settings(*overrides: str, point: dict[str, object] | None = None) -> dict[str, object]:
+    params = config.load(["train.device=cpu", *overrides], root=ROOT)
+    return settings.trial_settings(settings.varied(params, point or {}, config.methods()), seed=0)
+
+
+def test_the_key_holds_only_what_the_method_reads() -> None:
+    assert trial_settings("method=baseline1", "loss.alpha=0.1") == trial_settings("method=baseline1", "loss.beta=0.9")
+    assert trial_settings("method=a3m", "loss.alpha=0.1") != trial_settings("method=a3m")
+    assert trial_settings("method=a3m_unlabelled", "loss.beta=0.1") == trial_settings("method=a3m_unlabelled")
+    assert trial_settings("method=baseline2", "head.normalise_scores=false") == trial_settings("method=baseline2")
+    assert trial_settings("method=a3m", "head.normalise_scores=false") != trial_settings("method=a3m")
+    assert trial_settings("train.workers=3", "train.checkpoint_every=2", "cluster.retries=9") == trial_settings()
+    assert trial_settings("train.momentum=0.1") == trial_settings()  # AdamW has none
+    assert trial_settings("baseline1.feature=pooled", "method=a3m") == trial_settings("method=a3m")
+
+
+def test_a_form_spelled_out_is_the_form() -> None:
+    spelled = [f"head.{name}={str(value).lower()}" for name, value in settings.FORMS["released"].items()]
+    assert trial_settings("head.form=released", "head.normalise_scores=null") == trial_settings(*spelled)
+
+
+def test_a_point_of_a_space_is_checked_like_a_setting() -> None:
+    params = config.load(root=ROOT)
+    for point, message in (
+        ({"loss.gamma": 1.0}, "no such setting"),
+        ({"loss.alpha": "high"}, "expected float"),
+        ({"method": "a4m"}, "method=a4m"),
+        ({"loss": 1}, "a section"),
+        ({"head.form": "other"}, "expected one of"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            settings.varied(params, point, config.methods())
+    assert settings.varied(params, {"loss.alpha": 1}, config.methods()).loss.alpha == 1.0
+    assert params.loss.alpha == 0.5

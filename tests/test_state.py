@@ -1,0 +1,86 @@
+"""Checkpoints and leases: damage, truncation, owners that died."""
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from a3m import state
+from a3m.errors import StoreError
+
+
+def test_the_newest_whole_checkpoint_is_used_and_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = state.Checkpoints(tmp_path / "key")
+    assert checkpoints.latest() is None
+    assert checkpoints.epochs() == 0
+    for epoch in (1, 2, 3):
+        checkpoints.save(epoch, {"weights": torch.full((4,), float(epoch))})
+    files = sorted((tmp_path / "key").iterdir())
+    assert len(files) == 2
+    files[-1].write_bytes(files[-1].read_bytes()[: files[-1].stat().st_size // 2])
+    done, content = checkpoints.latest() or (0, {})
+    assert done == 2
+    assert torch.equal(content["weights"], torch.full((4,), 2.0))
+
+
+def test_a_checkpoint_that_is_code_is_not_executed(tmp_path: Path) -> None:
+    checkpoints = state.Checkpoints(tmp_path)
+    checkpoints.save(1, {"path": Path("x")})  # torch pickles it, weights_only refuses it
+    with pytest.raises(Exception, match="weights_only|Weights only"):
+        checkpoints.latest()
+
+
+def test_a_live_lease_is_respected_and_a_released_one_is_free(tmp_path: Path) -> None:
+    first, second = state.Lease(tmp_path / "k.json"), state.Lease(tmp_path / "k.json")
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    first.check()
+    first.release()
+    assert second.try_acquire()
+    with pytest.raises(state.LeaseLost):
+        first.check()
+    first.release()  # somebody else's: stays
+    second.check()
+    second.release()
+
+
+def _take_and_die(path: Path) -> None:
+    state.Lease(path).try_acquire()
+
+
+def test_a_lease_of_a_process_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_take_and_die, args=(tmp_path / "k.json",))
+    process.start()
+    process.join()
+    assert (tmp_path / "k.json").exists()
+    assert state.Lease(tmp_path / "k.json").try_acquire()
+
+
+def test_a_lease_of_another_host_is_taken_over_when_it_expires(tmp_path: Path) -> None:
+    record = {"token": "t", "host": "elsewhere", "pid": 1, "born": 0.0, "expires": time.time() + 60}
+    (tmp_path / "k.json").write_text(json.dumps(record))
+    assert not state.Lease(tmp_path / "k.json").try_acquire()
+    (tmp_path / "k.json").write_text(json.dumps(record | {"expires": time.time() - 1}))
+    assert state.Lease(tmp_path / "k.json").try_acquire()
+
+
+def test_a_stale_owner_may_not_write_checkpoints(tmp_path: Path) -> None:
+    lease = state.Lease(tmp_path / "leases" / "k.json")
+    lease.try_acquire()
+    checkpoints = state.Checkpoints(tmp_path / "k", lease.check)
+    checkpoints.save(1, {})
+    (tmp_path / "leases" / "k.json").write_text(json.dumps({"token": "another"}))
+    with pytest.raises(state.LeaseLost):
+        checkpoints.save(2, {})
+    assert checkpoints.epochs() == 1
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"store\.state"):
+        state.Checkpoints(tmp_path / "file" / "k").save(1, {})
+    with pytest.raises(StoreError, match=r"store\.state"), state.lease(tmp_path / "file", "k"):
+        pass
