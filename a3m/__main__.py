@@ -6,7 +6,7 @@ HELP = """usage: a3m <verb> [setting=value ...]
 
   train   train one trial in this process, without Ray: same code, same key, same run as in a sweep
             a3m train dataset=market1501 method=a3m seed=0
-            a3m train dataset=cub200_2011 method=baseline1 train.on=train      (measured on the validation part)
+            a3m train dataset=cub200 method=baseline1 train.on=train      (measured on the validation part)
             a3m train --cfg job                                                (every setting and its value)
   ui      open the MLflow UI on this project's store                           a3m ui [port=5000]
   clean   remove checkpoints and caches of finished trials                     a3m clean [plan=true]

@@ -72,10 +72,17 @@ def _tune(
     from ray import tune
 
     class Listener(tune.Callback):
+        def __init__(self, heard: Event):
+            self.heard = heard
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Tune pickles its callbacks for a restore, which is never made; a console cannot be pickled
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            heard(trial.config["job"]["key"], {name: result[name] for name in result if name in result["a3m_reported"]})
+            reported = {name: result[name] for name in result["a3m_reported"]}
+            self.heard(trial.config["job"]["key"], reported)
 
     def worker(config: dict[str, Any]) -> None:
         def report(values: dict[str, Any]) -> None:
@@ -99,7 +106,7 @@ def _tune(
                 storage_path=str(folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=settings.retries),
-                callbacks=[Listener()],
+                callbacks=[Listener(heard)],
                 log_to_file=False,
             ),
         )

@@ -67,11 +67,14 @@ def register_schema() -> None:
 def load(overrides: Sequence[str] = (), *, root: Path | None = None) -> Params:
     """Compose params.yaml with `overrides` (Hydra's grammar) and return it checked. Raises SettingsError."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     register_schema()
     root = root or running_root()
+    # Inside a command Hydra is running already and would refuse to compose once more.
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(root), version_base="1.3"):
             composed = compose("params", list(overrides))
@@ -80,6 +83,8 @@ def load(overrides: Sequence[str] = (), *, root: Path | None = None) -> Params:
         raise SettingsError(f"{root / 'params.yaml'}: {_first_lines(error)}") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{root / 'params.yaml'}: not YAML: {_first_lines(error)}") from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _typed(composed: Any) -> Params:

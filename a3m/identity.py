@@ -94,3 +94,9 @@ def _dump(node: Any) -> str:
     if isinstance(node, list):
         return f"[{', '.join(map(_dump, node))}]"
     return repr(node)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

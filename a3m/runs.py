@@ -7,7 +7,6 @@ second store in the working folder.
 
 import contextlib
 import importlib.metadata
-import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ os.environ.setdefault(
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
 )  # the default of 7 takes minutes to say that a server is down
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a fresh store logs a page about its migration
 
 FINISHED, FAILED, RUNNING, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
 VERSIONS = ("torch", "torchvision", "timm", "numpy")
@@ -148,9 +148,6 @@ def open_store(uri: str, root: Path) -> Store:
             raise StoreError(f"store.uri={uri}: {path} is not an sqlite file: move it away or set store.uri")
     elif urlsplit(uri).scheme not in ("http", "https", "postgresql", "postgresql+psycopg2", "mysql+pymysql"):
         raise StoreError(f"store.uri={uri}: expected sqlite:///<file>, http(s)://... or postgresql+psycopg2://...")
-    # The store's schema migration logs a page of lines.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     with _store_errors(uri):
         store = Store(uri)
         store.client.search_experiments(max_results=1)

@@ -6,9 +6,7 @@ in `Trial.outputs`: weights, settings, predictions and embeddings, from which ev
 
 import json
 import os
-import random
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +14,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from a3m import identity, loss, randomness
+from a3m import evaluate, identity, loss
 from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation_regions, parts
 from a3m.data.pack import Pack, open_verified
-from a3m.evaluate import Collected, attributes, classify, collect, localise_attributes, re_identify
 from a3m.fit import Report, fit
-from a3m.model import build
+from a3m.model import Output, build
 from a3m.state import Checkpoints, Lease
 
 
@@ -52,11 +51,18 @@ class Trial:
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return Path(self.state) / "checkpoints" / self.key
 
     @property
     def outputs(self) -> Path:
+        """Folder of what the finished trial leaves, until it is recorded elsewhere."""
         return Path(self.state) / "outputs" / self.key
+
+    def clear(self) -> None:
+        """Remove checkpoints and outputs: the trial is recorded."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.outputs, ignore_errors=True)
 
 
 def train(trial: Trial, report: Report | None = None, held: Lease | None = None) -> dict[str, float]:
@@ -65,60 +71,150 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
     Continues from the trial's newest checkpoint. Raises DataError when the pack is not the one that the trial names,
     TrainingError when the loss is not a number, LeaseLost when another process has taken the trial over.
     """
-    settings = namespace(trial.settings)
+    settings = _namespace(trial.settings)
     settings.train.workers, settings.train.checkpoint_every = trial.workers, trial.checkpoint_every
-    if not hasattr(settings.train, "validate_every"):
-        settings.train.validate_every = 0
+    settings.train.validate_every = trial.settings["train"].get("validate_every", 0)
     pack = open_verified(Path(trial.pack), trial.data, Path(trial.state).parent / "cache")
     rows = parts(pack, settings.train.on)
-    _prepare_process(settings)
+    _prepare_process(settings.train.device, settings.train.threads)
 
-    model = build(_model_settings(settings, pack), len(rows.classes), pack.attribute_sizes)
-    mean, std = model.backbone.mean, model.backbone.std
-    batches = TrainBatches(pack, rows.train, rows.classes, settings.train, settings.seed, mean, std)
+    model = build(
+        SimpleNamespace(
+            backbone=settings.backbone,
+            head=_namespace(UNREAD_HEAD | trial.settings["head"]),
+            method=settings.method,
+            baseline1=getattr(settings, "baseline1", None),
+            seed=settings.seed,
+            input_size=pack.input_size,
+        ),
+        len(rows.classes),
+        pack.attribute_sizes,
+    )
+    batches = TrainBatches(pack, rows.train, rows.classes, settings.train, settings.seed, *_normalisation(model))
+    alpha, beta = (trial.settings["loss"].get(name, 0.0) for name in ("alpha", "beta"))
 
-    def criterion(output: Any, labels: torch.Tensor, attribute_labels: torch.Tensor) -> loss.Losses:
-        alpha, beta = getattr(settings.loss, "alpha", 0.0), getattr(settings.loss, "beta", 0.0)
-        return loss.total(
-            output, labels, attribute_labels, alpha=alpha, beta=beta, label_smoothing=settings.loss.label_smoothing
-        )
+    def criterion(output: Output, labels: Tensor, attributes: Tensor) -> loss.Losses:
+        smoothing = settings.loss.label_smoothing
+        return loss.total(output, labels, attributes, alpha=alpha, beta=beta, label_smoothing=smoothing)
 
-    def validate(tested: torch.nn.Module) -> dict[str, float]:
-        return test(tested, pack, rows, settings)[0]
+    def validate(tested: nn.Module) -> dict[str, float]:
+        return test(tested, pack, rows, settings.train.device)[0]
 
-    checkpoints = Checkpoints(trial.checkpoints, held.check if held is not None else None)
     tested = fit(
-        model, batches, criterion, settings.train, settings.seed,
-        checkpoints=checkpoints, report=report, validate=validate if settings.train.on == "train" else None,
-    )  # fmt: skip
-    metrics, predictions, arrays = test(tested, pack, rows, settings)
-    _write_outputs(trial, tested, predictions, arrays)
+        model,
+        batches,
+        criterion,
+        settings.train,
+        settings.seed,
+        checkpoints=Checkpoints(trial.checkpoints, held.check if held is not None else None),
+        report=report,
+        validate=validate if settings.train.on == "train" else None,
+    )
+    metrics, predictions, embeddings = test(tested, pack, rows, settings.train.device)
+    _write_outputs(trial, tested, predictions, embeddings)
     return metrics
 
 
+# Settings of the head that a method does not read are not in its key; the builder is given what has no effect.
+UNREAD_HEAD = {
+    "d": 1, "branch": "linear", "dropout": 0.0, "attend": "before_dropout", "merge": "max", "normalise_scores": False,
+    "normalise_features": False, "fuse": "sum", "fusion": "corrected",
+}  # fmt: skip
+
+
+def _namespace(settings: dict[str, Any]) -> Any:
+    """Nested settings with attribute access; what timm is given as arguments stays a dict."""
+    nested = {name: _namespace(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    if "arguments" in settings:
+        nested["arguments"] = settings["arguments"]
+    return SimpleNamespace(**nested)
+
+
+def _prepare_process(device: str, threads: int) -> None:
+    """Make this process train alike whatever it did before: a worker trains many trials."""
+    if device == "cuda":
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # else deterministic matrix products are refused
+    torch.use_deterministic_algorithms(device == "cuda")
+    torch.set_num_threads(threads)  # last: importing some libraries resets it
+
+
+def _normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
+    backbone: Any = model.backbone
+    return torch.tensor(backbone.mean), torch.tensor(backbone.std)
+
+
+# --- testing ------------------------------------------------------------------------------------------------------------
+
+
 def test(
-    model: torch.nn.Module, pack: Pack, rows: Parts, settings: Any
-) -> tuple[dict[str, float], Any, dict[str, np.ndarray]]:
-    """Test on the rows that `train.on` leaves for it -> (metrics named test/... or val/..., predictions, embeddings)."""
-    mean, std = model.backbone.mean, model.backbone.std
+    model: nn.Module, pack: Pack, rows: Parts, device: str
+) -> tuple[dict[str, float], pd.DataFrame, dict[str, np.ndarray]]:
+    """Test on the rows that `train.on` leaves for it -> (metrics named test/... or val/..., predictions, embeddings).
+
+    Predictions have a row a test image or query. Embeddings: `final` what is compared, `category` v, `attribute` the mean
+    of the a_k, each (N, .) for the rows of the pack in `rows`.
+    """
     order = np.concatenate(list(rows.test.values()))
-    collected = collect(
-        model,
-        evaluation_batches(pack, order, mean, std),
-        torch.device(settings.train.device),
-        regions=evaluation_regions(pack, order),
-    )
-    protocol = _re_identify if "query" in rows.test else _classify
-    metrics, predictions, arrays = protocol(pack, rows, collected)
-    names = pack.attribute_names
-    if collected.attribute_predictions is not None:
-        tested = _attribute_rows(pack, rows, order)
-        metrics |= attributes(
-            collected.attribute_predictions[tested], pack.attributes[order[tested]], names, pack.attributes[rows.train]
-        )
-        metrics |= _localisation(pack, rows, order, collected)
-    metrics |= collected.attention
-    arrays |= {"rows": order, "category": collected.category_embedding}
-    if collected.attribute_embedding is not None:
-        arrays["attribute"] = collected.attribute_embedding
-    return {f"{rows.prefix}/{name}": value for name, value in metrics.items()}, predictions, arrays
+    regions = evaluation_regions(pack, order)
+    seen = evaluate.collect(model, evaluation_batches(pack, order, *_normalisation(model)), device, regions=regions)
+    metrics, predictions = _score_people(pack, rows, seen) if "query" in rows.test else _score_classes(pack, rows, seen)
+    if seen.attribute_predictions is not None:
+        named = _with_attributes(pack, rows, order)
+        train_labels = pack.attributes[rows.train]
+        names = pack.attribute_names
+        metrics |= evaluate.attributes(seen.attribute_predictions[named], seen.attributes[named], names, train_labels)
+        hits = seen.localisation_hits
+        count = len(predictions)  # re-identification: the queries, which come first
+        columns = (seen.attribute_predictions[:count], seen.attributes[:count], None if hits is None else hits[:count])
+        predictions = predictions.join(evaluate.attribute_columns(names, *columns))
+        if hits is not None and regions is not None and seen.map_size is not None:
+            train_regions = evaluation_regions(pack, rows.train)
+            assert train_regions is not None
+            metrics |= evaluate.localise_attributes(hits, regions, train_regions, names, seen.map_size)
+    metrics |= seen.attention
+    embeddings = {"rows": order, "final": seen.embedding, "category": seen.category_embedding}
+    if seen.attribute_embedding is not None:
+        embeddings["attribute"] = seen.attribute_embedding
+    return {f"{rows.prefix}/{name}": value for name, value in metrics.items()}, predictions, embeddings
+
+
+def _score_classes(pack: Pack, rows: Parts, seen: evaluate.Collected) -> tuple[dict[str, float], pd.DataFrame]:
+    """Accuracy; labels and predictions of the frame are those of the data set."""
+    assert seen.logits is not None
+    labels = np.searchsorted(rows.classes, seen.labels)
+    metrics, frame = evaluate.classify(seen.logits, labels, ids=[pack.names[row] for row in seen.index])
+    return metrics, frame.assign(label=rows.classes[frame["label"]], prediction=rows.classes[frame["prediction"]])
+
+
+def _score_people(pack: Pack, rows: Parts, seen: evaluate.Collected) -> tuple[dict[str, float], pd.DataFrame]:
+    """CMC and mAP of the queries, which come first, against the gallery."""
+    queries = len(rows.test["query"])
+    names = [pack.names[row] for row in seen.index]
+    query, gallery = slice(None, queries), slice(queries, None)
+    return evaluate.re_identify(
+        seen.embedding[query], seen.embedding[gallery], seen.labels[query], seen.labels[gallery],
+        seen.cameras[query], seen.cameras[gallery], ids=names[query], gallery_names=names[gallery],
+    )  # fmt: skip
+
+
+def _with_attributes(pack: Pack, rows: Parts, order: np.ndarray) -> np.ndarray:
+    """Which of the tested images count for the accuracy of attributes: all; in re-identification the gallery's people."""
+    if "query" not in rows.test:
+        return np.arange(len(order))
+    queries = len(rows.test["query"])
+    return np.flatnonzero((np.arange(len(order)) >= queries) & (pack.label[order] > 0))
+
+
+def _write_outputs(trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]) -> None:
+    """weights.safetensors, embeddings.safetensors, predictions.parquet, settings.json, and the digest of each."""
+    folder = trial.outputs
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "weights.safetensors")
+    arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in embeddings.items()}
+    save_file(arrays, folder / "embeddings.safetensors")
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    identity_of = {"key": trial.key, "data": trial.data, "code": trial.code, "settings": trial.settings}
+    (folder / "settings.json").write_text(json.dumps(identity_of, indent=1, sort_keys=True) + "\n")
+    digests = {path.name: identity.file_digest(path) for path in sorted(folder.iterdir())}
+    (folder / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from a3m import config
 from a3m.console import counted
-from a3m.data import pack, prepare
+from a3m.data import pack
+from a3m.data.records import read, read_regions
 from a3m.settings import Params
 
 
@@ -15,20 +16,12 @@ from a3m.settings import Params
 def main(params: Params, root: Path) -> None:
     name = params.dataset.name
     folder = root / "data" / "prepared" / name
+    records, regions = read(folder / "records"), read_regions(folder / "records")
     with counted(f"packing {name}") as progress:
-        records, regions = prepare.read(folder / "records")
-        summary = pack.write(
-            records.table,
-            records.description,
-            regions,
-            root / "data" / params.data.source / name,
-            params.data,
-            folder,
-            progress,
-        )
-    print(
-        f"pack: {name}: {summary['images']} images, {summary['bytes'] / 1e6:.1f} MB, data version {summary['digest'][:12]}"
-    )
+        source = root / "data" / params.data.source / name
+        summary = pack.write(records.table, records.description, regions, source, params.data, folder, progress)
+    size = f"{summary['images']} images, {summary['bytes'] / 1e6:.1f} MB"
+    print(f"pack: {name}: {size}, data version {summary['digest'][:12]}")
 
 
 if __name__ == "__main__":

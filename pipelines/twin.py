@@ -9,22 +9,25 @@ from pathlib import Path
 
 from a3m import config
 from a3m.console import counted
-from a3m.data.twins import draw
+from a3m.data import twins
 from a3m.settings import Params
+
+DRAW = {"market1501": twins.draw_market1501, "cub200": twins.draw_cub200}
 
 
 @config.main()
 def main(params: Params, root: Path) -> None:
-    folder = root / "data" / "twins" / params.dataset.name
+    name = params.dataset.name
+    folder = root / "data" / "twins" / name
     if params.data.source != "twins":
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "README.txt").write_text("No twin: data.source=raw.\n")
-        print(f"twin: {params.dataset.name} comes from data/raw, nothing to draw")
+        print(f"twin: {name} comes from data/raw, nothing to draw")
         return
-    with counted(f"drawing {params.dataset.name}") as progress:
-        summary = draw(params.dataset.name, folder, params.twin, os.cpu_count() or 1, progress)
-    print(f"twin: {params.dataset.name}: {summary['counts']}")
+    with counted(f"drawing {name}") as progress:
+        summary = DRAW[name](folder, params.twin, os.cpu_count() or 1, progress)
+    print(f"twin: {name}: {summary['counts']}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def ablation(seeds: int = 3, source: str = "twins", gain: float = 0.0) -> pd.Dat
     trials = []
     for method, normalised, feature in plain + beside:
         for seed in range(seeds):
-            level = 0.40 + 0.03 * generator.random() + (gain if (method, normalised) == ("a3m", "True") else 0)
+            level = 0.30 + 0.03 * generator.random() + (gain if (method, normalised) == ("a3m", "True") else 0)
             saturated = normalised == "False"
             trial = {
                 **_head("ablation", len(trials), "market1501", source, method, seed),
@@ -30,9 +30,9 @@ def ablation(seeds: int = 3, source: str = "twins", gain: float = 0.0) -> pd.Dat
                 "head.normalise_scores": normalised,
                 **_tail(),
                 "test/rank1": level + 0.1,
-                "test/rank5": level + 0.3,
-                "test/rank10": level + 0.4,
-                "test/rank20": level + 0.45,
+                "test/rank5": level + 0.2,
+                "test/rank10": level + 0.25,
+                "test/rank20": level + 0.3,
                 "test/mAP": level - 0.05,
                 "test/mAP_trapezoid": level - 0.04,
                 "test/queries": 400.0,
@@ -67,7 +67,7 @@ def alpha_beta(
         for seed in range(seeds):
             trials.append(
                 {
-                    **_head("alpha_beta", len(trials), "cub200_2011", source, "a3m", seed),
+                    **_head("alpha_beta", len(trials), "cub200", source, "a3m", seed),
                     "loss.alpha": alpha,
                     "loss.beta": beta,
                     **_tail(),

@@ -11,7 +11,7 @@ from a3m.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
 PROFILES = ("smoke", "demo", "paper", "modern")
-DATASETS = ("market1501", "cub200_2011")
+DATASETS = ("market1501", "cub200")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_params_yaml_overrides_the_profile_and_the_command_line_overrides_both(p
 
 
 def test_a_study_takes_its_data_set_from_params_yaml(project: Path) -> None:
-    assert config.load_study("alpha_beta", root=project).dataset.name == "cub200_2011"
+    assert config.load_study("alpha_beta", root=project).dataset.name == "cub200"
     with pytest.raises(SettingsError, match="studies names no data set for other"):
         config.load_study("other", root=project)
 

@@ -179,7 +179,7 @@ def small(tmp_path: Path) -> Path:
         (base / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (base / "images" / name).write_bytes(b"x")
     counts = dict(zip(cub200.PUBLISHED, [4, 2, 2, 2, 5, 2], strict=True))
-    (tmp_path / "twin.json").write_text(json.dumps({"dataset": "cub200_2011", "counts": counts}))
+    (tmp_path / "twin.json").write_text(json.dumps({"dataset": "cub200", "counts": counts}))
     return tmp_path
 
 

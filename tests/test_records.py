@@ -291,13 +291,13 @@ def test_a_missing_or_empty_root_says_what_is_to_be_put_there(tmp_path: Path, so
     with pytest.raises(DataError, match=f"root: is empty; {remedy}"):
         stage.prepare("market1501", root, settings, out)
     assert not out.exists()
-    with pytest.raises(DataError, match=r"no reader for data set 'sop'.*market1501, cub200_2011"):
+    with pytest.raises(DataError, match=r"no reader for data set 'sop'.*market1501, cub200"):
         stage.prepare("sop", root, settings, out)
 
 
 @pytest.mark.parametrize(
     ("dataset", "folder", "fold"),
-    [("market1501", "market1501_mini", "12"), ("cub200_2011", "cub200_2011_classes_1_25", "masked")],
+    [("market1501", "market1501_mini", "12"), ("cub200", "cub200_2011_classes_1_25", "masked")],
 )
 def test_real_images_are_prepared_with_a_validation_part(
     shared_data: Path, tmp_path: Path, dataset: str, folder: str, fold: str

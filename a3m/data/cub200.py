@@ -77,7 +77,7 @@ def read(root: Path, settings: "Data") -> Records:
     first = f"counts are {'those of twin.json' if source == 'twins' else 'the published ones'}"
     names = {name: ["absent", *values] if settings.fold == "released" else values for name, values in groups.items()}
     description = {
-        "dataset": "cub200_2011",
+        "dataset": "cub200",
         "task": "classification",
         "source": source,
         "complete": complete,

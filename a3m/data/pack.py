@@ -29,6 +29,7 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
 from a3m.errors import DataError
+from a3m.identity import file_digest
 
 if TYPE_CHECKING:
     from a3m.settings import Data
@@ -276,12 +277,6 @@ def _packed_regions(
 
 
 # --- data version -------------------------------------------------------------------------------------------------------
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

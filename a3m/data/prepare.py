@@ -13,7 +13,7 @@ from a3m.errors import DataError
 if TYPE_CHECKING:
     from a3m.settings import Data
 
-READERS: dict[str, Callable[[Path, "Data"], Records]] = {"market1501": market1501.read, "cub200_2011": cub200.read}
+READERS: dict[str, Callable[[Path, "Data"], Records]] = {"market1501": market1501.read, "cub200": cub200.read}
 
 # What a user puts into the root of each data set, and from where.
 LAYOUT = {
@@ -21,7 +21,7 @@ LAYOUT = {
         f"{market1501.FOLDER}/ with bounding_box_train, bounding_box_test and query from {market1501.IMAGES_FROM}, "
         f"and in its folder attribute/ market_attribute.mat from {market1501.ATTRIBUTES_FROM}"
     ),
-    "cub200_2011": f"{cub200.FOLDER}/ and attributes.txt beside it, both from {cub200.ARCHIVE}",
+    "cub200": f"{cub200.FOLDER}/ and attributes.txt beside it, both from {cub200.ARCHIVE}",
 }
 REGION_COLUMNS = ["image", "attribute", "x", "y", "w", "h"]
 

@@ -71,6 +71,7 @@ TRAITS = (
         "rump",
         "second",
         "leg_length",
+        "tail_tone",
     ),
 )
 
@@ -100,7 +101,7 @@ MOST_CLASSES = len(ADJECTIVES) * len(NOUNS)
 
 @dataclass(frozen=True)
 class Species:
-    """One class. `plumages`: attribute values of the bright and of the dull birds (sexes, ages); equal where there is one."""
+    """One class. `plumages`: attribute values of its bright and of its dull birds (sexes, ages)."""
 
     name: str
     plumages: tuple[dict[str, int], dict[str, int]]

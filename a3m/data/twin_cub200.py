@@ -15,7 +15,7 @@ from PIL import Image
 
 from a3m.data.twin_birds import GROUPS, MOST_CLASSES, Species, draw_bird, draw_species
 from a3m.data.twin_meadow import take
-from a3m.data.twin_scene import Box, Region, generator
+from a3m.data.twin_scene import Box, Region, check_difficulty, generator
 from a3m.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Plan:
 
 def plan(settings: "Twin") -> Plan:
     """Which images there are. Raises SettingsError on sizes out of range."""
+    check_difficulty(settings.difficulty)
     if not 2 <= settings.classes <= MOST_CLASSES:
         raise SettingsError(f"twin.classes={settings.classes}: from 2 to {MOST_CLASSES}")
     if min(settings.train_images_per_class, settings.test_images_per_class) < 1:

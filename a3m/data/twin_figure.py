@@ -12,7 +12,7 @@ from a3m.data.twin_people import LOWER_COLOURS, UPPER_COLOURS, Person
 from a3m.data.twin_scene import Colour, Point, blend, shade
 
 # Part numbers on the canvas' map.
-(HEAD, HAIR, HAT, TORSO, SLEEVE, FOREARM, HAND, LOWER, SHIN, SHOE, BACKPACK, BAG, HANDBAG) = range(1, 14)
+(HEAD, HAIR, HAT, TORSO, SLEEVE, FOREARM, HAND, LOWER, SHIN, SHOE, BACKPACK, BAG, HANDBAG, FAR_BAG) = range(1, 15)
 
 SKINS: tuple[Colour, ...] = ((238, 200, 172), (224, 182, 150), (204, 158, 124), (170, 124, 92), (122, 84, 62))
 HAIRS: tuple[Colour, ...] = ((26, 22, 24), (42, 32, 30), (70, 48, 36), (104, 72, 44), (150, 112, 66))

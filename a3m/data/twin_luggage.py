@@ -1,9 +1,10 @@
-"""What pedestrians of the Market-1501 twin wear and carry: hat, backpack, bag, handbag. Coordinates as in twin_figure."""
+"""What pedestrians of the Market-1501 twin carry: hat, backpack, bag, handbag. Coordinates as in twin_figure."""
 
 from a3m.data.twin_figure import (
     ACCENTS,
     BACKPACK,
     BAG,
+    FAR_BAG,
     HANDBAG,
     HAT,
     Pose,
@@ -99,7 +100,8 @@ def straps(wear: Wardrobe, pose: Pose) -> list[Shape]:
 
 
 def shoulder_bag(wear: Wardrobe, pose: Pose, sign: float, *, behind: bool) -> list[Shape]:
-    """A bag on a strap from the other shoulder, at the hip on the side `sign` of the image."""
+    """A bag on a strap from the other shoulder, at the hip on the side `sign` of the image; behind, too little shows."""
+    part = FAR_BAG if behind else BAG
     shoulder, _, hip = body_width(wear, pose)
     size = 0.8 + 0.4 * wear.traits["bag_size"]
     y = wear.crotch - 0.03
@@ -126,8 +128,8 @@ def shoulder_bag(wear: Wardrobe, pose: Pose, sign: float, *, behind: bool) -> li
         (x - width, y - 0.15 * height),
     ]
     return [
-        Shape(strap, shade(wear.bag, 0.7), BAG),
-        Shape(pouch, wear.bag, BAG),
+        Shape(strap, shade(wear.bag, 0.7), part),
+        Shape(pouch, wear.bag, part),
         Shape(flap, shade(wear.bag, 0.8), None),
     ]
 

@@ -1,8 +1,8 @@
 """The Market-1501 twin on disk: which photographs there are, their names, and `market_attribute.mat`.
 
 Names and structure are those of the original (Zheng et al., ICCV 2015; attributes of Lin et al., 2019): training and
-test identities are disjoint, every test person has one query image a camera (box number 00) and the rest in the gallery,
-distractors are identity 0000, junk is -1.
+test identities are disjoint, every test person has one query image a camera (box number 00) and the rest in the
+gallery, distractors are identity 0000, junk is -1.
 """
 
 import io
@@ -16,7 +16,7 @@ import scipy.io
 from PIL import Image
 
 from a3m.data.twin_people import LOWER_COLOURS, UPPER_COLOURS, Person, draw_people, held_out_pairs
-from a3m.data.twin_scene import Region, generator
+from a3m.data.twin_scene import Region, check_difficulty, generator
 from a3m.data.twin_street import CAMERAS, build_cameras, draw_view, take
 from a3m.errors import SettingsError
 
@@ -78,6 +78,7 @@ class Plan:
 
 def plan(settings: "Twin") -> Plan:
     """Who is photographed where. Raises SettingsError on sizes that no Market-1501 layout can hold."""
+    check_difficulty(settings.difficulty)
     total = settings.train_identities + settings.test_identities
     if settings.train_identities < 1 or settings.test_identities < 1 or total > 9999:
         raise SettingsError("twin.train_identities, twin.test_identities: each at least 1, together at most 9999")
@@ -136,7 +137,7 @@ def plan(settings: "Twin") -> Plan:
 
 
 def stems(identity: int, settings: "Twin", *, query: bool = False) -> list[tuple[int, str, bool]]:
-    """(camera, file name, is it the camera's query) of one person's images: two to four cameras, at least two images each."""
+    """(camera, file name, is it the camera's query) of a person's images; two to four cameras take two or more each."""
     rng = generator(settings.seed, PLAN, identity)
     images = settings.images_per_identity
     seen_by = int(rng.integers(2, min(4, images // 2) + 1))
@@ -174,7 +175,7 @@ def make_folders(root: Path) -> None:
 
 
 def write_attributes(root: Path, train: dict[int, Person], test: dict[int, Person]) -> None:
-    """`attribute/market_attribute.mat`, in the structure of the authors' last version: values from 1, fields in two orders."""
+    """`attribute/market_attribute.mat`, as in the authors' last version: values from 1, fields in two orders."""
     structs = {"test": struct(test, TEST_FIELDS), "train": struct(train, TRAIN_FIELDS)}
     file = io.BytesIO()
     scipy.io.savemat(file, {"market_attribute": structs}, format="5")

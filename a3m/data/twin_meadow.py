@@ -119,7 +119,7 @@ def blend_ground(chance: list[float]) -> Colour:
 
 
 def foliage(size: tuple[int, int], length: float, difficulty: float, rng: np.random.Generator) -> list[Shape]:
-    """What stands in front, in pixels: sprays of leaves, tall grass, a blade or trunk close to the lens; often nothing."""
+    """What stands in front, in pixels: sprays of leaves, tall grass, a blade or trunk near the lens; often nothing."""
     shapes: list[Shape] = []
     width, height = size
     for _ in range(int(rng.poisson(1.0 * difficulty))):

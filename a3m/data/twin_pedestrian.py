@@ -5,6 +5,7 @@ import math
 from a3m.data.twin_figure import (
     BACKPACK,
     BAG,
+    FAR_BAG,
     FOREARM,
     HAIR,
     HAND,
@@ -281,7 +282,7 @@ def long_hair(wear: Wardrobe, pose: Pose) -> list[Shape]:
 def region_parts(person: Person) -> dict[str, tuple[int, ...]]:
     """The parts that show each attribute; of what is not there, the parts at which it would be."""
     has = person.attributes
-    whole = (*BODY, BACKPACK, BAG, HANDBAG)
+    whole = (*BODY, BACKPACK, BAG, FAR_BAG, HANDBAG)
     return {
         "gender": whole,
         "hair": (HAIR, HEAD),

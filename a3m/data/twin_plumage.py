@@ -20,6 +20,14 @@ def tone(bird: Bird, group: str, trait: str) -> Colour:
     return (max(red + warm, 4.0), max(green, 4.0), max(blue - warm, 4.0))
 
 
+def unnamed(bird: Bird, trait: str) -> Colour:
+    """A quiet colour that no attribute names, for cheek and tail: a species' own, whatever its attributes."""
+    names = ("brown", "grey", "buff", "olive", "black", "white", "rufous")
+    at = bird.traits[trait] * (len(names) - 1)
+    first = min(int(at), len(names) - 2)
+    return blend(COLOURS[names[first]], COLOURS[names[first + 1]], at - first)
+
+
 def draw_bird_shapes(bird: Bird, frame: Frame, feet: tuple[Point, Point]) -> list[Shape]:
     """From back to front. `feet`: where the far and the near foot stand."""
     return [
@@ -55,7 +63,7 @@ def tail(bird: Bird, frame: Frame) -> list[Shape]:
         "pointed_tail": [(0.6, -1.0), (1.2, 0.0), (0.6, 1.0)],
         "squared_tail": [(0.95, -1.0), (0.95, 1.0)],
     }[value(bird, "tail_shape")]
-    colour = shade(tone(bird, "back_color", "back_light"), 0.82)
+    colour = unnamed(bird, "tail_tone")
     outline = [point(-0.2, -0.05), *(point(along, across * spread) for along, across in ends), point(-0.2, 0.05)]
     rump = [point(-0.1, -0.055), point(0.22, -0.055), point(0.22, 0.06), point(-0.1, 0.06)]
     under = blend(colour, COLOURS["white"], 0.6) if bird.traits["rump"] > 0.7 else shade(colour, 1.1)
@@ -232,12 +240,12 @@ def head(bird: Bird, frame: Frame) -> list[Shape]:
     )
     breast = tone(bird, "breast_color", "breast_light")
     pattern = value(bird, "head_pattern")
-    face = blend(blend(crown, throat, bird.traits["cheek"]), COLOURS["grey"], 0.25)
+    face = unnamed(bird, "cheek")
     nape = [frame.on_head(-0.85, -0.35), frame.on_head(-0.2, 0.2), frame.at(0.55, -0.55), frame.at(0.3, -0.92)]
     front = [frame.on_head(0.55, 0.75), frame.on_head(-0.6, 0.4), frame.at(0.6, -0.5), frame.at(0.98, -0.1)]
     shapes = [
         Shape(front, breast, BREAST),
-        Shape(nape, blend(back, crown, 0.7 * (bird.traits["nape"] > 0.6)), NAPE),
+        Shape(nape, shade(back, 0.75 + 0.45 * bird.traits["nape"]), NAPE),
         Shape([frame.on_head(math.cos(a), math.sin(a)) for a in [math.tau * i / 20 for i in range(20)]], face, FACE),
         Shape(
             [

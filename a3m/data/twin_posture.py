@@ -1,7 +1,7 @@
 """How one bird of the CUB-200-2011 twin sits, where its parts are, and which parts show which attribute.
 
-Coordinates: the bird looks to +x, y runs down, (0, 0) is the middle of the body, which is about 0.6 long; the whole bird
-is about 1 long. The camera mirrors and turns it.
+Coordinates: the bird looks to +x, y runs down, (0, 0) is the middle of the body, which is about 0.6 long; the whole
+bird is about 1 long. The camera mirrors and turns it.
 """
 
 import math
@@ -42,7 +42,7 @@ class Frame:
         self.head = (neck[0] + 0.035 * math.cos(nod), neck[1] - 0.075 + 0.05 * nod)
 
     def at(self, along: float, across: float) -> Point:
-        """A point of the body: along its axis (1 = breast end), across it (1 = belly side), in shares of its half axes."""
+        """A point of the body: along its axis (1 = breast end), across it (1 = belly side), in its half axes."""
         x, y = along * self.length, across * self.depth
         return (x * math.cos(self.tilt) + y * math.sin(self.tilt), -x * math.sin(self.tilt) + y * math.cos(self.tilt))
 
@@ -59,7 +59,7 @@ class Frame:
 def landmarks(
     bird: Bird, frame: Frame, feet: tuple[Point, Point], mirrored: bool
 ) -> dict[str, tuple[Point, tuple[int, ...]] | None]:
-    """The original's 15 parts, in the bird's coordinates, with the parts that must show there; None: on the far side."""
+    """The original's 15 parts, in the bird's coordinates, with the parts that must show there; None: far side."""
     eye, leg_, wing_ = (frame.on_head(0.3, -0.08), (EYE,)), (feet[1], (LEG,)), (frame.at(-0.1, -0.05), (WING,))
     far_leg = (feet[0], (LEG,))
     return {

@@ -11,10 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from a3m.errors import SettingsError
+
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
 Box = tuple[int, int, int, int]
 
+MOST_DIFFICULT = 4.0  # beyond, light and contrast leave nothing to see
 GREY = 118.0  # the tone that contrast leaves as it is
 # A part that is less visible than this has no region: what is left of it no longer tells the attribute.
 LEAST_VISIBLE = 0.5
@@ -38,6 +41,11 @@ class Region(NamedTuple):
     y: int
     w: int
     h: int
+
+
+def check_difficulty(difficulty: float) -> None:
+    if not 0.0 <= difficulty <= MOST_DIFFICULT:
+        raise SettingsError(f"twin.difficulty={difficulty}: from 0 to {MOST_DIFFICULT:g}")
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:

@@ -141,8 +141,8 @@ class View:
 
 
 def draw_view(camera: Camera, difficulty: float, rng: np.random.Generator, *, badly_cut: bool = False) -> View:
-    """How one photograph is taken. difficulty scales pose, misalignment, light, blur, and how often something hides part
-    of the person. badly_cut: a box that holds a piece of a person or almost nothing, as junk boxes do.
+    """How one photograph is taken. difficulty scales pose, misalignment, light, blur, and how often something hides
+    part of the person. badly_cut: a box that holds a piece of a person or almost nothing, as junk boxes do.
     """
     normal = np.clip(rng.standard_normal(14), -2.2, 2.2).tolist()
     chance = rng.random(14).tolist()
@@ -169,6 +169,7 @@ def draw_view(camera: Camera, difficulty: float, rng: np.random.Generator, *, ba
     wide = tall * 1.08
     linear = np.array([[sign * wide * cosine, -tall * sine], [sign * wide * sine, tall * cosine]])
     matrix = np.column_stack([linear, np.array([centre_x, feet]) - linear @ np.array([0.0, 1.0])])
+    light = [math.exp(difficulty * (0.11 * normal[6] + 0.03 * normal[i])) for i in (7, 8, 9)]
     zoom = 0.8 + 0.5 * chance[8]
     crop_width, crop_height = 110 * zoom, 220 * zoom
     left = chance[9] * (PANORAMA[0] - crop_width)
@@ -179,7 +180,7 @@ def draw_view(camera: Camera, difficulty: float, rng: np.random.Generator, *, ba
         crop=(left, max(above, 0.0), left + crop_width, max(above, 0.0) + crop_height),
         flipped=bool(chance[11] < 0.5),
         front=occluder(difficulty, rng),
-        light=tuple(math.exp(difficulty * (0.11 * normal[6] + 0.03 * normal[i])) for i in (7, 8, 9)),  # type: ignore[arg-type]
+        light=(light[0], light[1], light[2]),
         slopes=(0.1 * difficulty * normal[10], 0.1 * difficulty * normal[11]),
         exposure_noise=(abs(normal[12]), float(chance[12]), float(chance[13])),
     )

@@ -6,7 +6,7 @@ every image, pixels; no row where an attribute cannot be seen) and `twin.json` (
 must find, a note), by which readers know a twin.
 
 The same settings give the same pixels, whatever the number of processes: every person, species and image has a
-generator of its own. `difficulty` (1.0 = as meant, 0.0 = no nuisance) scales, smoothly and all together:
+generator of its own. `difficulty` (0.0 = no nuisance, 1.0 = the default, at most 4) scales, smoothly and all together:
 * how much of what no attribute names look-alikes share (families of people, genera of birds);
 * light and colour cast, of cameras and of single images, contrast, blur, noise, coarseness;
 * pose, lean, scale, misalignment;
@@ -61,7 +61,7 @@ def draw_cub200(root: Path, settings: "Twin", workers: int, progress: Progress |
         drawn = draw_all(twin_cub200.draw_shots, partial, settings, plan.shots, workers, progress)
         twin_cub200.write_annotations(partial, plan, drawn)
         regions = [region for bird in drawn for region in bird.regions]
-        return write_description(partial, "cub200_2011", settings, twin_cub200.READS, plan.counts, {}, regions)
+        return write_description(partial, "cub200", settings, twin_cub200.READS, plan.counts, {}, regions)
 
 
 def pixel_digest(root: Path) -> str:
@@ -160,7 +160,7 @@ def write_description(
         "dataset": dataset,
         "settings": {name: getattr(settings, name) for name in reads},
         "counts": counts,
-        "note": "Drawn, not photographed: a small stand-in in the original's layout; its numbers say nothing about the original.",
+        "note": "Drawn, not photographed: a small stand-in; its numbers say nothing about the original.",
         **notes,
     }
     (root / "twin.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

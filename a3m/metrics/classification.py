@@ -14,7 +14,7 @@ from a3m.metrics.ranking import ArrayOrTensor, Integers, as_numpy
 def accuracy(logits_or_predictions: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     """Share of images whose class is right: logits (N, C), or predicted classes (N,) as integers; labels (N,) from 0.
 
-    Raises ValueError on shapes that do not fit, no image, NaN logits, an unlabelled image (-1).
+    Raises ValueError on shapes that do not fit, no image, NaN or infinite logits, an unlabelled image (-1).
     """
     labels_N = as_labels("labels", labels, dimensions=1)
     values = as_numpy(logits_or_predictions)
@@ -27,13 +27,13 @@ def accuracy(logits_or_predictions: ArrayOrTensor, labels: ArrayOrTensor) -> flo
 
 
 def predicted(logits: ArrayOrTensor) -> Integers:
-    """The class (N,) with the greatest of the logits (N, C), the first of equals; NaN is an error, not class 0."""
+    """The class (N,) with the greatest of the logits (N, C), the first of equals. NaN is a ValueError, not class 0."""
     logits_NC = as_numpy(logits)
     if logits_NC.ndim != 2 or 0 in logits_NC.shape:
         raise ValueError(f"logits have shape {logits_NC.shape}: expected (images, classes), at least one of each")
-    bad = np.flatnonzero(np.isnan(logits_NC).any(axis=1))
+    bad = np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))
     if len(bad):
-        raise ValueError(f"logits hold NaN in {len(bad)} of {len(logits_NC)} rows, first in row {bad[0]}")
+        raise ValueError(f"logits hold NaN or infinity in {len(bad)} of {len(logits_NC)} rows, first in row {bad[0]}")
     return logits_NC.argmax(axis=1).astype(np.int64)
 
 

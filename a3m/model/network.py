@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 class Attention(NamedTuple):
     """Where the network looked. Detached from the graph: for statistics, maps and localisation."""
 
-    scores: (
-        Tensor | None
-    )  # (B, K, L) raw V^T a_k, before any batch norm and sigmoid; None in training when nothing needs it
+    scores: Tensor | None  # (B, K, L) raw V^T a_k, no batch norm, no sigmoid; None in training when nothing needs it
     region: Tensor  # (B, L) weights m; ones where equal
     attribute: Tensor  # (B, K) weights s; ones where equal
     map_size: tuple[int, int]  # (h, w), L = h*w, row by row
@@ -49,13 +47,27 @@ class Output(NamedTuple):
         return self.category if self.final is None else self.final
 
 
+class ResolvedHead(Protocol):
+    """The section `head` after its `form` has decided every null; what a method does not read may hold anything allowed."""
+
+    d: int
+    branch: str
+    dropout: float
+    attend: str
+    merge: str
+    normalise_scores: bool
+    normalise_features: bool
+    fuse: str
+    fusion: str
+
+
 class ModelSettings(Protocol):
-    """What `build` reads: the sections of a3m.config and two plain values. `head` is resolved: no null is left in it."""
+    """What `build` reads: four sections of a3m.settings and two plain values."""
 
     @property
     def backbone(self) -> "schema.Backbone": ...
     @property
-    def head(self) -> "schema.Head": ...
+    def head(self) -> ResolvedHead: ...
     @property
     def method(self) -> "schema.Method": ...
     @property
@@ -113,7 +125,7 @@ class Concatenation(nn.Module):
         return feature, self.dropout(feature)
 
 
-FUSE = {"sum": Sum, "concat": Concatenation}
+FUSE: dict[str, type[Sum | Concatenation]] = {"sum": Sum, "concat": Concatenation}
 
 
 # --- networks -----------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def figure5(results: pd.DataFrame) -> Figure:
         axes.set_ylim(0, 100)
         axes.set_ylabel("percent")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.5)
-        _explain(figure, rows, "Bar: mean over seeds; dot: one seed")
+        _finish(figure, rows, "Bar: mean over seeds; dot: one seed")
     return figure
 
 
@@ -135,7 +135,7 @@ def figure7(results: pd.DataFrame) -> Figure:
         panels[0].set_ylabel("accuracy, percent")
         panels[1].tick_params(axis="y", labelleft=True)
         panels[0].margins(y=0.12)
-        _explain(figure, rows, "Ring: the centre, one trial a seed on both lines; the scale does not begin at 0")
+        _finish(figure, rows, "Ring: the centre, one trial a seed on both lines; the scale does not begin at 0")
     return figure
 
 
@@ -178,8 +178,8 @@ def _figure(results: pd.DataFrame, columns: int, height: float) -> tuple[Figure,
     return figure, list(grid[0])
 
 
-def _explain(figure: Figure, rows: list[r.Row], first: str) -> None:
-    """One line under the figure: what the marks mean, how many seeds, and what has not finished."""
+def _finish(figure: Figure, rows: list[r.Row], first: str) -> None:
+    """Says under the figure what the marks mean, how many seeds, and what has not finished; then fixes the layout."""
     counts = sorted({len(row.finished) for row in rows} - {0}) or [0]
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     parts = [first, f"{seeds} seed{'s' * (counts[-1] != 1)}"]
@@ -188,7 +188,9 @@ def _explain(figure: Figure, rows: list[r.Row], first: str) -> None:
     lost = [f"{_short(row)}: {unfinished_text(row)}" for row in rows if len(row.unfinished)]
     if lost:
         lines.append("Not finished: " + "; ".join(lost[:3]) + (f"; {len(lost) - 3} more" if lost[3:] else ""))
-    figure.supxlabel("\n".join(part for line in lines for part in textwrap.wrap(line, 115)), fontsize=7.5)
+    figure.supxlabel("\n".join(part for line in lines for part in textwrap.wrap(line, 125)), fontsize=7.5)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once; else each file that is written lays it out again
 
 
 def _short(row: r.Row) -> str:

@@ -70,7 +70,8 @@ def page(
 
     Args:
         studies: study -> checked results, of the studies that were run.
-        tables, figures: file name -> table, svg text.
+        tables: file name -> table.
+        figures: file name -> svg text.
         runs: study -> results/<study>.runs.csv as text; a study may be absent.
     """
     parts = [

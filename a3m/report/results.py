@@ -26,7 +26,7 @@ METHODS = {  # in the paper's order
 LEARNED_REGION = ("att1", "a3m_unlabelled", "a3m")
 LEARNED_ATTRIBUTE = ("att2", "a3m_unlabelled", "a3m")
 LEARNED_ATTENTION = ("att1", "att2", "a3m_unlabelled", "a3m")
-DATASETS = {"market1501": "Market-1501", "cub200_2011": "CUB-200-2011"}
+DATASETS = {"market1501": "Market-1501", "cub200": "CUB-200-2011"}
 SOURCES = {  # the word before each of our columns
     "twins": "twin",
     "raw": "ours",
@@ -132,9 +132,9 @@ def need_metrics(results: pd.DataFrame, metrics: list[str], name: str) -> None:
         lacking = finished if metric not in finished else finished[finished[metric].isna()]
         if len(lacking):
             one = lacking.iloc[0]
-            raise DataError(
-                f"{name}: trial {one['key']} ({one['method']}, seed {one['seed']}) is finished without {metric}"
-            )
+            remedy = ": train.on=train tests nothing, set train.on=train+val" if one["train.on"] == "train" else ""
+            trial = f"trial {one['key']} ({one['method']}, seed {one['seed']})"
+            raise DataError(f"{name}: {trial} is finished without {metric}{remedy}")
         if len(finished) and not finished[metric].between(0, 1).all():
             raise DataError(f"{name}: {metric} holds values outside [0, 1]; results are fractions, never percent")
 
