@@ -21,7 +21,6 @@ import a3m
 from a3m.errors import SettingsError, UserError
 from a3m.settings import Method, Params, check
 
-
 # --- the project's root -------------------------------------------------------------------------------------------------
 
 

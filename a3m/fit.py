@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from a3m import randomness
 from a3m.data.loaders import TrainBatches
 from a3m.errors import TrainingError
-from a3m.loss import Losses, total
+from a3m.loss import Losses
 from a3m.model import Output
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ interrupted ones continued from their last checkpoint in the same run, the rest 
 import hashlib
 import json
 import subprocess
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -205,12 +205,16 @@ def _with_attributes(pack: Pack, rows: Parts, order: np.ndarray) -> np.ndarray:
     return np.flatnonzero((np.arange(len(order)) >= queries) & (pack.label[order] > 0))
 
 
-def _write_outputs(trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]) -> None:
+def _write_outputs(
+    trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]
+) -> None:
     """weights.safetensors, embeddings.safetensors, predictions.parquet, settings.json, and the digest of each."""
     folder = trial.outputs
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "weights.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "weights.safetensors"
+    )
     arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in embeddings.items()}
     save_file(arrays, folder / "embeddings.safetensors")
     predictions.to_parquet(folder / "predictions.parquet", index=False)

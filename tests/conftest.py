@@ -11,7 +11,9 @@ SHARED = Path(os.environ.get("A3M_SHARED", Path(__file__).parents[2] / "shared")
 @pytest.fixture(scope="session")
 def shared_annotations() -> Path:
     if not (SHARED / "annotations").is_dir():
-        pytest.skip(f"the real annotation files are not here ({SHARED / 'annotations'}; set A3M_SHARED to their parent)")
+        pytest.skip(
+            f"the real annotation files are not here ({SHARED / 'annotations'}; set A3M_SHARED to their parent)"
+        )
     return SHARED / "annotations"
 
 

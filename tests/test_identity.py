@@ -14,14 +14,29 @@ SETTINGS = {"seed": 0, "loss": {"alpha": 0.5}}
 def test_the_key_depends_on_settings_data_and_code_and_not_on_order() -> None:
     key = identity.key(SETTINGS, "data", "code")
     assert key == identity.key({"loss": {"alpha": 0.5}, "seed": 0}, "data", "code")
-    others = [({**SETTINGS, "seed": 1}, "data", "code"), (SETTINGS, "data2", "code"), (SETTINGS, "data", "code2"), (SETTINGS, "data", None)]
+    others = [
+        ({**SETTINGS, "seed": 1}, "data", "code"),
+        (SETTINGS, "data2", "code"),
+        (SETTINGS, "data", "code2"),
+        (SETTINGS, "data", None),
+    ]
     assert len({key, *(identity.key(*other) for other in others)}) == 5
 
 
 def test_the_code_of_a_trial_is_what_it_reaches_by_import() -> None:
     modules = identity.code_modules()
-    assert {"a3m.trial", "a3m.fit", "a3m.loss", "a3m.model.network", "a3m.evaluate", "a3m.metrics.ranking"} <= set(modules)
-    assert not {"a3m.runs", "a3m.cluster", "a3m.config", "a3m.settings", "a3m.study", "a3m.data.twins", "a3m.report"} & set(modules)
+    assert {"a3m.trial", "a3m.fit", "a3m.loss", "a3m.model.network", "a3m.evaluate", "a3m.metrics.ranking"} <= set(
+        modules
+    )
+    assert not {
+        "a3m.runs",
+        "a3m.cluster",
+        "a3m.config",
+        "a3m.settings",
+        "a3m.study",
+        "a3m.data.twins",
+        "a3m.report",
+    } & set(modules)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Batches: which rows, in which order, and that they depend on nothing but seed and step."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +76,9 @@ def test_a_batch_is_a_function_of_seed_and_step(opened: pack.Pack, workers: int)
 def test_evaluation_sees_the_normalised_centre(opened: pack.Pack) -> None:
     rows = np.array([3, 0, 7])
     (batch,) = loaders.evaluation_batches(opened, rows, MEAN, STD)
-    expected = (torch.from_numpy(np.array(opened.image(0))[1:17, 1:17]).permute(2, 0, 1) / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+    expected = (
+        torch.from_numpy(np.array(opened.image(0))[1:17, 1:17]).permute(2, 0, 1) / 255 - MEAN.view(3, 1, 1)
+    ) / STD.view(3, 1, 1)
     assert torch.allclose(batch.images[1], expected, atol=1e-6)
     assert batch.index.tolist() == [3, 0, 7]
     assert batch.labels.tolist() == opened.label[rows].tolist()

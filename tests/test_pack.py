@@ -47,7 +47,9 @@ DESCRIPTION = {
     "dataset": "tiny", "task": "classification", "source": "twins", "complete": True,
     "attributes": {"hat": ["no", "yes"], "colour": ["r", "g", "b"]},
 }  # fmt: skip
-REGIONS = pd.DataFrame({"image": ["0.png", "3.png"], "attribute": ["hat", "colour"], "x": [4, 0], "y": [3, 20], "w": [5, 10], "h": [6, 12]})
+REGIONS = pd.DataFrame(
+    {"image": ["0.png", "3.png"], "attribute": ["hat", "colour"], "x": [4, 0], "y": [3, 20], "w": [5, 10], "h": [6, 12]}
+)
 
 
 def write(root: Path, out: Path, settings: Data = SETTINGS) -> dict[str, object]:

@@ -13,12 +13,14 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from a3m.data import twin_cub200, twin_market1501, twins
-from a3m.data.twin_birds import GROUPS, draw_bird, draw_species
-from a3m.data.twin_meadow import take as photograph_bird
-from a3m.data.twin_people import ATTRIBUTES, LOWER_COLOURS, UPPER_COLOURS, Person, colour_pair, signature_of
-from a3m.data.twin_scene import generator
-from a3m.data.twin_street import build_cameras, draw_view, take
+from a3m.data import twins
+from a3m.data.twins import cub200 as twin_cub200
+from a3m.data.twins import market1501 as twin_market1501
+from a3m.data.twins.birds import GROUPS, draw_bird, draw_species
+from a3m.data.twins.meadow import take as photograph_bird
+from a3m.data.twins.people import ATTRIBUTES, LOWER_COLOURS, UPPER_COLOURS, Person, colour_pair, signature_of
+from a3m.data.twins.scene import generator
+from a3m.data.twins.street import build_cameras, draw_view, take
 from a3m.errors import DataError, SettingsError
 from a3m.settings import Twin
 

@@ -25,7 +25,9 @@ def write_pack(folder: Path, *, task: str = "classification", images: int = 24, 
         Image.fromarray(pixels).save(folder / "images" / f"{number:03d}.png")
         reid = task == "re-identification"
         part = ("query" if number % 3 == 0 else "gallery") if reid else "test"
-        fold = None if not train else ("train" if number % 6 else "val") if not reid else ("train" if label < 3 else None)
+        fold = (
+            None if not train else ("train" if number % 6 else "val") if not reid else ("train" if label < 3 else None)
+        )
         if reid and train and fold is None:
             fold = "val_query" if (number // 4) % 3 == 0 else "val_gallery"
         rows.append(
@@ -54,7 +56,9 @@ def write_pack(folder: Path, *, task: str = "classification", images: int = 24, 
 
 def params(**train: object) -> Params:
     """Small settings: two epochs of eight images, AdamW, A3M with normalised scores."""
-    result = Params(head=Head(d=8, normalise_scores=True), train=Train(epochs=2, batch_size=8, optimiser="adamw", device="cpu"))
+    result = Params(
+        head=Head(d=8, normalise_scores=True), train=Train(epochs=2, batch_size=8, optimiser="adamw", device="cpu")
+    )
     result.train.schedule, result.train.learning_rate = "cosine", 3e-3
     for name, value in train.items():
         setattr(result.train, name, value)
@@ -71,5 +75,3 @@ def make_trial(folder: Path, settings: Params | None = None, *, seed: int = 0, c
         pack=str(folder / "packed" / pack.FILE),
         state=str(folder / ".a3m" / "state"),
     )
-
-

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from a3m.data.twin_birds import GROUPS, MOST_CLASSES, Species, draw_bird, draw_species
-from a3m.data.twin_meadow import take
-from a3m.data.twin_scene import Box, Region, check_difficulty, generator
+from a3m.data.twins.birds import GROUPS, MOST_CLASSES, Species, draw_bird, draw_species
+from a3m.data.twins.meadow import take
+from a3m.data.twins.scene import Box, Region, check_difficulty, generator
 from a3m.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from a3m.data.twin_birds import Bird
-from a3m.data.twin_plumage import draw_bird_shapes
-from a3m.data.twin_posture import REGIONS, Frame, landmarks
-from a3m.data.twin_scene import Box, Canvas, Colour, Exposure, Shape, ellipse, limb, photograph, shade
+from a3m.data.twins.birds import Bird
+from a3m.data.twins.plumage import draw_bird_shapes
+from a3m.data.twins.posture import REGIONS, Frame, landmarks
+from a3m.data.twins.scene import Box, Canvas, Colour, Exposure, Shape, ellipse, limb, photograph, shade
 
 OVERSAMPLING = 2
 MARGIN = 72

@@ -1,6 +1,6 @@
-"""What pedestrians of the Market-1501 twin carry: hat, backpack, bag, handbag. Coordinates as in twin_figure."""
+"""What pedestrians of the Market-1501 twin carry: hat, backpack, bag, handbag. Coordinates as in `figure`."""
 
-from a3m.data.twin_figure import (
+from a3m.data.twins.figure import (
     ACCENTS,
     BACKPACK,
     BAG,
@@ -13,7 +13,7 @@ from a3m.data.twin_figure import (
     hand_of,
     pick,
 )
-from a3m.data.twin_scene import Shape, limb, shade
+from a3m.data.twins.scene import Shape, limb, shade
 
 
 def hat(wear: Wardrobe, pose: Pose) -> list[Shape]:

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageDraw
 
-from a3m.data.twin_figure import Pose
-from a3m.data.twin_pedestrian import draw_pedestrian, region_parts
-from a3m.data.twin_people import Person
-from a3m.data.twin_scene import Box, Canvas, Colour, Exposure, Shape, ellipse, generator, limb, photograph, shade
+from a3m.data.twins.figure import Pose
+from a3m.data.twins.pedestrian import draw_pedestrian, region_parts
+from a3m.data.twins.people import Person
+from a3m.data.twins.scene import Box, Canvas, Colour, Exposure, Shape, ellipse, generator, limb, photograph, shade
 
 WIDTH, HEIGHT = 64, 128
 OVERSAMPLING = 2

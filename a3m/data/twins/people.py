@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from a3m.data.twin_scene import Colour, generator
+from a3m.data.twins.scene import Colour, generator
 
 UPPER_COLOURS: dict[str, Colour] = {
     "black": (40, 40, 46),

@@ -6,8 +6,8 @@ bird is about 1 long. The camera mirrors and turns it.
 
 import math
 
-from a3m.data.twin_birds import Bird
-from a3m.data.twin_scene import Point
+from a3m.data.twins.birds import Bird
+from a3m.data.twins.scene import Point
 
 # Part numbers on the canvas' map.
 (BILL, EYE, CROWN, FACE, THROAT, NAPE, BACK, BREAST, BELLY, WING, TAIL, LEG) = range(1, 13)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from a3m.data.twin_scene import Colour, generator
+from a3m.data.twins.scene import Colour, generator
 
 COLOURS: dict[str, Colour] = {
     "blue": (62, 104, 178),

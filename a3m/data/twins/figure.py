@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from a3m.data.twin_people import LOWER_COLOURS, UPPER_COLOURS, Person
-from a3m.data.twin_scene import Colour, Point, blend, shade
+from a3m.data.twins.people import LOWER_COLOURS, UPPER_COLOURS, Person
+from a3m.data.twins.scene import Colour, Point, blend, shade
 
 # Part numbers on the canvas' map.
 (HEAD, HAIR, HAT, TORSO, SLEEVE, FOREARM, HAND, LOWER, SHIN, SHOE, BACKPACK, BAG, HANDBAG, FAR_BAG) = range(1, 15)

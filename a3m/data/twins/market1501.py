@@ -15,9 +15,9 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from a3m.data.twin_people import LOWER_COLOURS, UPPER_COLOURS, Person, draw_people, held_out_pairs
-from a3m.data.twin_scene import Region, check_difficulty, generator
-from a3m.data.twin_street import CAMERAS, build_cameras, draw_view, take
+from a3m.data.twins.people import LOWER_COLOURS, UPPER_COLOURS, Person, draw_people, held_out_pairs
+from a3m.data.twins.scene import Region, check_difficulty, generator
+from a3m.data.twins.street import CAMERAS, build_cameras, draw_view, take
 from a3m.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
-from a3m.data import twin_cub200, twin_market1501
-from a3m.data.twin_scene import Region
+from a3m.data.twins import cub200 as twin_cub200
+from a3m.data.twins import market1501 as twin_market1501
+from a3m.data.twins.scene import Region
 from a3m.errors import DataError
 
 if TYPE_CHECKING:

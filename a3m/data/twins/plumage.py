@@ -1,10 +1,10 @@
-"""Draws one bird of the CUB-200-2011 twin as shapes. Coordinates as in twin_posture."""
+"""Draws one bird of the CUB-200-2011 twin as shapes. Coordinates as in `posture`."""
 
 import math
 
-from a3m.data.twin_birds import COLOURS, GROUPS, Bird
-from a3m.data.twin_posture import BACK, BELLY, BILL, BREAST, CROWN, EYE, FACE, LEG, NAPE, TAIL, THROAT, WING, Frame
-from a3m.data.twin_scene import Colour, Point, Shape, blend, ellipse, limb, shade
+from a3m.data.twins.birds import COLOURS, GROUPS, Bird
+from a3m.data.twins.posture import BACK, BELLY, BILL, BREAST, CROWN, EYE, FACE, LEG, NAPE, TAIL, THROAT, WING, Frame
+from a3m.data.twins.scene import Colour, Point, Shape, blend, ellipse, limb, shade
 
 BILL_LENGTHS = {"about_the_same_as_head": 0.21, "longer_than_head": 0.33, "shorter_than_head": 0.12}
 

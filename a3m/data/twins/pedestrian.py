@@ -1,8 +1,8 @@
-"""Draws one pedestrian of the Market-1501 twin as shapes. Coordinates as in twin_figure."""
+"""Draws one pedestrian of the Market-1501 twin as shapes. Coordinates as in `figure`."""
 
 import math
 
-from a3m.data.twin_figure import (
+from a3m.data.twins.figure import (
     BACKPACK,
     BAG,
     FAR_BAG,
@@ -23,9 +23,9 @@ from a3m.data.twin_figure import (
     hand_of,
     leg_of,
 )
-from a3m.data.twin_luggage import backpack, handbag, hat, shoulder_bag, straps
-from a3m.data.twin_people import Person
-from a3m.data.twin_scene import Shape, ellipse, limb, shade
+from a3m.data.twins.luggage import backpack, handbag, hat, shoulder_bag, straps
+from a3m.data.twins.people import Person
+from a3m.data.twins.scene import Shape, ellipse, limb, shade
 
 BODY = (HEAD, HAIR, HAT, TORSO, SLEEVE, FOREARM, HAND, LOWER, SHIN, SHOE)
 TOP, ARMS, LEGS = (TORSO, SLEEVE), (SLEEVE, FOREARM, HAND), (LOWER, SHIN)
