@@ -143,7 +143,7 @@ def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]
         raise UserError("RAY_AUTH_MODE is not `token`: Ray executes what anyone who reaches its ports sends; unset it")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if settings.address == "local":
-        options["num_cpus"] = os.cpu_count()
+        options |= {"address": "local", "num_cpus": os.cpu_count()}  # without `local` it would join one it finds
     else:
         import a3m
 

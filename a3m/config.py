@@ -202,6 +202,9 @@ class user_errors:  # noqa: N801 - a context manager that reads like a statement
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted: nothing that was finished is lost; give the same command again to go on", file=sys.stderr)
+            sys.exit(130)
         if isinstance(error, UserError) and not os.environ.get("A3M_TRACEBACK"):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.code)

@@ -54,7 +54,7 @@ class Data:
 @dataclass
 class Backbone:
     name: str = "a3m_resnet_small"  # any timm model that yields a feature map
-    weights: str = "none"  # none | pretrained (timm's own mechanism) | a file
+    weights: str = "none"  # none | pretrained (timm's own mechanism) | a file, relative to the project's root
     output_stride: int = 32  # 32 leaves the model as timm builds it
     arguments: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
 
@@ -82,7 +82,7 @@ class Head:
     merge: str | None = None  # max | mean
     normalise_scores: bool | None = None
     normalise_features: bool | None = None
-    fuse: str | None = None  # sum | concat
+    fuse: str | None = None  # sum | concat, which brings the released code's dropout of 0.5 before the final classifier
     fusion: str | None = None  # corrected | interleaved (a slip of the released code)
 
 
@@ -313,7 +313,7 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
     """
     method = asdict(params.method)
     train = asdict(params.train)
-    for name in ("workers", "checkpoint_every"):
+    for name in ("workers", "checkpoint_every", "validate_every"):
         del train[name]
     unread = {
         "step": ("warmup_epochs", "stages", "update_decay"),
@@ -321,7 +321,6 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
         "stages": ("last_epochs", "warmup_epochs", "learning_rate"),
     }[params.train.schedule]
     unread += ("momentum", "nesterov") if params.train.optimiser == "adamw" else ()
-    unread += ("validate_every",) if params.train.on == "train+val" else ()
     for name in unread:
         del train[name]
     if train["device"] == "auto":
@@ -341,8 +340,8 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
     if not params.method.attribute_branch:
         del loss["alpha"], loss["beta"]
         settings["baseline1"] = asdict(params.baseline1)
-        plain = ("d",) if head["branch"] == "linear" else ("d", "branch", "dropout")
-        settings["head"] = {name: head[name] for name in plain if params.baseline1.feature == "category"}
+        read = ("d", "branch", "dropout") if params.baseline1.feature == "category" else ()
+        settings["head"] = {name: head[name] for name in read}
     else:
         if not params.method.attribute_labels:
             del loss["beta"]

@@ -176,7 +176,8 @@ def holder(path: Path) -> dict[str, Any] | None:
         return None
     if record["host"] == socket.gethostname():
         try:
-            if psutil.Process(record["pid"]).create_time() != record["born"]:
+            # Processes do not agree on the time of the boot to the second, so neither on when another one was born.
+            if abs(psutil.Process(record["pid"]).create_time() - record["born"]) > 5:
                 return None
         except psutil.NoSuchProcess:
             return None

@@ -4,6 +4,7 @@
 interrupted ones continued from their last checkpoint in the same run, the rest trained; it prints that plan.
 """
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from a3m import cluster, config, identity, runs
 from a3m.data import pack
-from a3m.errors import DataError, StoreError, TrainingError, UserError
+from a3m.errors import DataError, SettingsError, StoreError, TrainingError, UserError
 from a3m.settings import Params, get, trial_settings, varied
 from a3m.state import Checkpoints, LeaseLost, holder, lease
 from a3m.trial import Trial, train
@@ -76,6 +77,9 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     finally:
         found = plan(params, [(one.trial, one.point, one.seed, one.name) for one in planned], store, experiment)
         rows = write_results(params, root, study, found, store.uri)
+        for one in found:
+            if one.state == "interrupted" and one.found is not None and one.found.status == runs.RUNNING:
+                store.end(one.found.run_id, runs.KILLED)
         store.join((one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), study)
         bad = [one for one in found if one.state not in ("finished", "older")]
         store.end(parent, runs.FAILED if status == runs.FINISHED and bad else status)
@@ -117,15 +121,32 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
         if not params.plan:
             raise
         digest = "not packed"
+    settings = trial_settings(params, seed)
+    weights = ""
+    if params.backbone.weights not in ("none", "pretrained"):
+        # The key names what the file holds, not where it lies.
+        weights = str((root / params.backbone.weights).resolve())
+        settings["backbone"]["weights"] = _weights_digest(weights)
     return Trial(
-        settings=trial_settings(params, seed),
+        settings=settings,
         data=digest,
         code=identity.code_digest(),
         pack=str(folder / pack.FILE),
         state=str((root / params.store.state).resolve()),
+        weights=weights,
         workers=params.train.workers,
         checkpoint_every=params.train.checkpoint_every,
+        validate_every=params.train.validate_every,
     )
+
+
+@functools.cache
+def _weights_digest(path: str) -> str:
+    try:
+        return identity.file_digest(Path(path))
+    except OSError as error:
+        message = f"backbone.weights={path}: {error.strerror}; expected none, pretrained, or a .safetensors or .pth file"
+        raise SettingsError(message) from error
 
 
 def trial_name(trial: Trial, point: Point, seed: int) -> str:

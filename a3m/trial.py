@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from a3m import evaluate, identity, loss
 from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation_regions, parts
 from a3m.data.pack import Pack, open_verified
+from a3m.errors import DataError
 from a3m.fit import Report, fit
 from a3m.model import Output, build
 from a3m.state import Checkpoints, Lease
@@ -36,8 +37,10 @@ class Trial:
     code: str  # digest of the code
     pack: str  # absolute path
     state: str  # absolute path of the state folder
+    weights: str = ""  # absolute path of the backbone's weights, where they come from a file; `settings` has its digest
     workers: int = 0
     checkpoint_every: int = 1
+    validate_every: int = 0
 
     @cached_property
     def key(self) -> str:
@@ -72,8 +75,10 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
     TrainingError when the loss is not a number, LeaseLost when another process has taken the trial over.
     """
     settings = _namespace(trial.settings)
-    settings.train.workers, settings.train.checkpoint_every = trial.workers, trial.checkpoint_every
-    settings.train.validate_every = trial.settings["train"].get("validate_every", 0)
+    for name in ("workers", "checkpoint_every", "validate_every"):
+        setattr(settings.train, name, getattr(trial, name))
+    if trial.weights:
+        settings.backbone.weights = _verified_weights(trial)
     pack = open_verified(Path(trial.pack), trial.data, Path(trial.state).parent / "cache")
     rows = parts(pack, settings.train.on)
     _prepare_process(settings.train.device, settings.train.threads)
@@ -128,6 +133,17 @@ def _namespace(settings: dict[str, Any]) -> Any:
     if "arguments" in settings:
         nested["arguments"] = settings["arguments"]
     return SimpleNamespace(**nested)
+
+
+def _verified_weights(trial: Trial) -> str:
+    """The path of the backbone's weights file, whose digest must be the one that the key was made with."""
+    try:
+        found = identity.file_digest(Path(trial.weights))
+    except OSError as error:
+        raise DataError(f"backbone.weights={trial.weights}: {error.strerror}") from error
+    if found != trial.settings["backbone"]["weights"]:
+        raise DataError(f"backbone.weights={trial.weights}: the file has changed since the trial was planned")
+    return trial.weights
 
 
 def _prepare_process(device: str, threads: int) -> None:

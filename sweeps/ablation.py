@@ -1,6 +1,6 @@
 """The ablation of A3M on Market-1501 (Table 1, Figure 5): six variants, and the rows that stand beside them.
 
-Size: (6 variants + the profile's `ablation.beside`) x seeds. Demo: 8 x 3 trials, minutes on 2 cores. Paper: 9 x 3 of 60 epochs, GPUs.
+Size: (6 variants + the profile's `ablation.beside`) x seeds. Demo: 8 x 3 trials, minutes on 2 cores. Paper: 9 x 3, 60 epochs, GPUs.
 Expect: Baseline-1 < Baseline-2 < Att-1, Att-2 < A3M in the publication, there with one number each and no spread.
 Lands in: results/ablation.csv, then reports/tables/table1.* and reports/figures/figure5.*
 

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = (
+    "1"  # before huggingface_hub is imported: else a test that asks for weights waits for a network
+)
+
 SHARED = Path(os.environ.get("A3M_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads a data set of full size, which takes seconds to lay out: marks on fixtures do nothing."""
+    for item in items:
+        if {"real_names", "real_files"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -37,15 +37,15 @@ def test_every_profile_composes_with_every_data_set_and_method(profile: str, dat
         ("+new=1", "new"),
         ("train.epochs=many", "Integer"),
         ("train.epochs=0", r"train\.epochs=0: must be greater"),
-        ("train.on=test", "expected one of train, train\\+val"),
+        ("train.on=test", r"expected one of train, train\+val"),
         ("train.augment=[blur]", "blur"),
-        ("data.margin=0.5", "data.margin"),
-        ("data.validation=1.5", "data.validation"),
+        ("data.margin=0.5", r"data\.margin"),
+        ("data.validation=1.5", r"data\.validation"),
         ("seeds=[1,1]", "each once"),
         ("train.threads=4", "cpus_per_trial"),
         ("profile=none", "profile/none"),
         ("dataset=imagenet", "dataset/imagenet"),
-        ("train.epochs", "train.epochs"),
+        ("train.epochs", r"train\.epochs"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(override: str, message: str) -> None:
@@ -62,7 +62,7 @@ def test_params_yaml_overrides_the_profile_and_the_command_line_overrides_both(p
     with pytest.raises(SettingsError, match="trian"):
         config.load(root=project)
     (project / "params.yaml").write_text("defaults: [unclosed")
-    with pytest.raises(SettingsError, match="params.yaml"):
+    with pytest.raises(SettingsError, match=r"params\.yaml"):
         config.load(root=project)
 
 
@@ -87,20 +87,38 @@ def test_an_a3m_imported_from_another_tree_is_refused(project: Path, monkeypatch
         config.running_root()
 
 
-def trial_settings(*overrides: str, point: dict[str, object] | None = None) -> dict[str, object]:
-    params = config.load(["train.device=cpu", *overrides], root=ROOT)
-    return settings.trial_settings(settings.varied(params, point or {}, config.methods()), seed=0)
+@pytest.fixture(scope="module")
+def base() -> settings.Params:
+    return config.load(["train.device=cpu"], root=ROOT)
 
 
-def test_the_key_holds_only_what_the_method_reads() -> None:
-    assert trial_settings("method=baseline1", "loss.alpha=0.1") == trial_settings("method=baseline1", "loss.beta=0.9")
-    assert trial_settings("method=a3m", "loss.alpha=0.1") != trial_settings("method=a3m")
-    assert trial_settings("method=a3m_unlabelled", "loss.beta=0.1") == trial_settings("method=a3m_unlabelled")
-    assert trial_settings("method=baseline2", "head.normalise_scores=false") == trial_settings("method=baseline2")
-    assert trial_settings("method=a3m", "head.normalise_scores=false") != trial_settings("method=a3m")
-    assert trial_settings("train.workers=3", "train.checkpoint_every=2", "cluster.retries=9") == trial_settings()
-    assert trial_settings("train.momentum=0.1") == trial_settings()  # AdamW has none
-    assert trial_settings("baseline1.feature=pooled", "method=a3m") == trial_settings("method=a3m")
+def test_the_key_holds_only_what_the_method_reads(base: settings.Params) -> None:
+    def at(method: str, **point: object) -> dict[str, object]:
+        """A trial's settings at a point whose paths have __ for the dot, which Python's keywords cannot hold."""
+        paths = {name.replace("__", "."): value for name, value in point.items()}
+        varied = settings.varied(base, {"method": method, **paths}, config.methods())
+        return settings.trial_settings(varied, seed=0)
+
+    assert base.method.name == "a3m"
+    assert at("baseline1", loss__alpha=0.1) == at("baseline1", loss__beta=0.9)
+    assert at("a3m", loss__alpha=0.1) != at("a3m")
+    assert at("a3m_unlabelled", loss__beta=0.1) == at("a3m_unlabelled")
+    assert at("baseline2", head__normalise_scores=False) == at("baseline2")
+    assert at("a3m", head__normalise_scores=False) != at("a3m")
+    assert at("a3m", train__workers=3, train__checkpoint_every=2, cluster__retries=9) == at("a3m")
+    assert at("a3m", train__momentum=0.1) == at("a3m")  # AdamW has none
+    assert at("a3m", baseline1__feature="pooled") == at("a3m")
+
+
+def trial_settings(*overrides: str) -> dict[str, object]:
+    return settings.trial_settings(config.load(["train.device=cpu", *overrides], root=ROOT), seed=0)
+
+
+def test_a_point_of_a_space_and_the_same_overrides_are_one_trial(base: settings.Params) -> None:
+    point = {"method": "baseline2", "head.normalise_scores": False, "loss.alpha": 0.1}
+    varied = settings.varied(base, point, config.methods())
+    overrides = ["method=baseline2", "head.normalise_scores=false", "loss.alpha=0.1"]
+    assert trial_settings(*overrides) == settings.trial_settings(varied, seed=0)
 
 
 def test_a_form_spelled_out_is_the_form() -> None:

@@ -1,6 +1,5 @@
 """Batches: which rows, in which order, and that they depend on nothing but seed and step."""
 
-
 import numpy as np
 import pytest
 import tiny
@@ -50,7 +49,7 @@ def test_validation_identities_are_not_trained(people: pack.Pack) -> None:
 
 def test_an_empty_part_is_named(opened: pack.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(opened.__dict__, "fold", np.full(len(opened), -1, np.int8))
-    with pytest.raises(DataError, match="train.on=train finds no train images"):
+    with pytest.raises(DataError, match=r"train\.on=train finds no train images"):
         loaders.parts(opened, "train")
 
 

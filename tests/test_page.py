@@ -4,7 +4,6 @@ import json
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -179,13 +178,14 @@ def test_a_study_without_results_leaves_no_old_files(tmp_path, capsys):
     assert set(json.loads((root / "reports" / "metrics.json").read_text())) == {"alpha_beta"}
 
 
-def test_an_error_is_one_line_on_stderr_and_exit_code_1(tmp_path):
+def test_an_error_is_one_line_on_stderr_and_exit_code_1(tmp_path, monkeypatch, capsys):
     root = project(tmp_path, ablation=ablation().query("method != 'att2'"))
-    done = subprocess.run(
-        [sys.executable, "pipelines/tables.py"], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert re.fullmatch(r"error: results/ablation.csv: no trial of att2[^\n]*\n", done.stderr)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["pipelines/tables.py"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path("pipelines/tables.py", run_name="__main__")
+    assert left.value.code == 1
+    assert re.fullmatch(r"error: results/ablation.csv: no trial of att2[^\n]*\n", capsys.readouterr().err)
     assert not (root / "reports" / "tables").exists()
 
 

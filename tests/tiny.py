@@ -74,4 +74,5 @@ def make_trial(folder: Path, settings: Params | None = None, *, seed: int = 0, c
         code=code,
         pack=str(folder / "packed" / pack.FILE),
         state=str(folder / ".a3m" / "state"),
+        validate_every=settings.train.validate_every if settings is not None else 0,
     )

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64; class indices in training, class indices or identities in testing
     attributes: Tensor  # (B, K) int64, -1 = unlabelled
     cameras: Tensor  # (B,) int64, -1 = none
-    index: Tensor  # (B,) int64, rows of the pack
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, rows of the pack; hides tuple.index, which nothing calls
 
 
 @dataclass(frozen=True)

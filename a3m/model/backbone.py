@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from a3m.errors import DataError, SettingsError, UserError
 
 if TYPE_CHECKING:
-    from a3m import settings as schema
+    from a3m.settings import Backbone as BackboneSettings
 
 # What `create` itself tells timm.create_model.
 RESERVED = ("pretrained", "num_classes", "global_pool", "features_only", "output_stride", "in_chans")
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         return self.model(images)
 
 
-def create(settings: "schema.Backbone", *, input_size: tuple[int, int]) -> Backbone:
+def create(settings: "BackboneSettings", *, input_size: tuple[int, int]) -> Backbone:
     """Build `backbone.name` with its weights for images of `input_size` (height, width) in pixels.
 
     New weights are drawn from torch's global generator. Raises SettingsError (unknown name, no feature map, unknown argument,
@@ -74,7 +74,7 @@ def create(settings: "schema.Backbone", *, input_size: tuple[int, int]) -> Backb
     return Backbone(model, channels=channels, map_size=map_size, mean=tuple(mean), std=tuple(std))
 
 
-def _construct(settings: "schema.Backbone", *, pretrained: bool = False) -> nn.Module:
+def _construct(settings: "BackboneSettings", *, pretrained: bool = False) -> nn.Module:
     """The timm model without classifier and without pooling."""
     name = settings.name
     if not timm.is_model(name):
@@ -127,7 +127,7 @@ def _map_shape(model: nn.Module, name: str, input_size: tuple[int, int]) -> tupl
     return channels, (height, width)
 
 
-def _download(settings: "schema.Backbone") -> nn.Module:
+def _download(settings: "BackboneSettings") -> nn.Module:
     """The model with timm's own weights, from its cache or the hub."""
     instead = "give a file instead: backbone.weights=<path of a .safetensors or .pth with timm's names>"
     if not timm.models.is_model_pretrained(settings.name):
@@ -227,10 +227,11 @@ def _reason(error: BaseException) -> str:
 
 
 class SmallResNet(nn.Module):
-    """A ResNet of 16-32-64-128 channels with two basic blocks a stage and output stride 8: 96 x 48 pixels -> 128 x 12 x 6.
+    """A ResNet of 16-32-64-128 channels with 2, 2, 1, 1 basic blocks and output stride 8: 96 x 48 pixels -> 128 x 12 x 6.
 
-    The map is as fine as the last stage's, so that the four stages cost 52 M multiplications an image; dilation, which
-    timm's own ResNet would use for this stride, reaches beyond a map of 6 columns.
+    The last stages are as fine as the map and hold nearly all of the cost: with one block each an image takes 25 M
+    multiplications, half of what two would. Dilation, which timm's own ResNet would use for this stride, reaches beyond a map
+    of 6 columns.
     """
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, global_pool: str = "avg") -> None:
@@ -241,10 +242,10 @@ class SmallResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(16, 16, stride=1)
-        self.layer2 = _stage(16, 32, stride=2)
-        self.layer3 = _stage(32, 64, stride=1)
-        self.layer4 = _stage(64, 128, stride=1)
+        self.layer1 = _stage(16, 16, blocks=2, stride=1)
+        self.layer2 = _stage(16, 32, blocks=2, stride=2)
+        self.layer3 = _stage(32, 64, blocks=1, stride=1)
+        self.layer4 = _stage(64, 128, blocks=1, stride=1)
         self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)) if global_pool else nn.Identity()
         self.fc = nn.Linear(128, num_classes) if num_classes > 0 else nn.Identity()
         for module in self.modules():
@@ -259,13 +260,14 @@ class SmallResNet(nn.Module):
         return self.fc(self.global_pool(x))
 
 
-def _stage(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
+def _stage(channels_in: int, channels: int, *, blocks: int, stride: int) -> nn.Sequential:
     shortcut = None
     if stride != 1 or channels_in != channels:
         shortcut = nn.Sequential(
             nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
         )
-    return nn.Sequential(BasicBlock(channels_in, channels, stride, shortcut), BasicBlock(channels, channels))
+    further = [BasicBlock(channels, channels) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(channels_in, channels, stride, shortcut), *further)
 
 
 default_cfgs = generate_default_cfgs(

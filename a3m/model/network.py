@@ -18,7 +18,8 @@ from a3m.model.branches import ATTRIBUTE_BRANCH, CATEGORY_BRANCH, NORM, PooledCa
 from a3m.randomness import stream
 
 if TYPE_CHECKING:
-    from a3m import settings as schema
+    from a3m.settings import Backbone as BackboneSettings
+    from a3m.settings import Baseline1, Method
 
 
 class Attention(NamedTuple):
@@ -65,13 +66,13 @@ class ModelSettings(Protocol):
     """What `build` reads: four sections of a3m.settings and two plain values."""
 
     @property
-    def backbone(self) -> "schema.Backbone": ...
+    def backbone(self) -> "BackboneSettings": ...
     @property
     def head(self) -> ResolvedHead: ...
     @property
-    def method(self) -> "schema.Method": ...
+    def method(self) -> "Method": ...
     @property
-    def baseline1(self) -> "schema.Baseline1": ...
+    def baseline1(self) -> "Baseline1": ...
     @property
     def seed(self) -> int: ...
     @property

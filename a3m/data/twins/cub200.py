@@ -68,7 +68,8 @@ def plan(settings: "Twin") -> Plan:
     if min(settings.train_images_per_class, settings.test_images_per_class) < 1:
         raise SettingsError("twin.train_images_per_class, twin.test_images_per_class: at least 1")
     train, test = settings.train_images_per_class, settings.test_images_per_class
-    classes, shots = [], []
+    classes: list[str] = []
+    shots: list[Shot] = []
     for label, species in enumerate(
         draw_species(settings.classes, settings.seed, SPECIES, settings.difficulty), start=1
     ):

@@ -181,17 +181,17 @@ def legs(wear: Wardrobe, pose: Pose) -> list[Shape]:
                 shapes.append(Shape(seam, shade(wear.accent, dim), None))
         shapes.append(Shape(limb((ankle[0] - 0.005, ankle[1] + 0.018), sole, 0.026, 0.022), shoe, SHOE))
     if dress:
-        hem = 0.9 if not short else wear.crotch + 0.13 + 0.1 * wear.traits["trouser_hem"]
+        floor = 0.9 if not short else wear.crotch + 0.13 + 0.1 * wear.traits["trouser_hem"]
         flare = hip * (1.18 + 0.25 * wear.traits["stripe"]) + abs(pose.stride) * 0.04
         skirt = [
             (-waist, wear.crotch - 0.07),
             (waist, wear.crotch - 0.07),
             (hip, wear.crotch),
-            (flare, hem),
-            (-flare, hem),
+            (flare, floor),
+            (-flare, floor),
         ]
         shapes.append(Shape([*skirt, (-hip, wear.crotch)], wear.lower, LOWER))
-        fold = [(0.3 * waist, wear.crotch), (0.6 * hip, wear.crotch), (0.8 * flare, hem), (0.35 * flare, hem)]
+        fold = [(0.3 * waist, wear.crotch), (0.6 * hip, wear.crotch), (0.8 * flare, floor), (0.35 * flare, floor)]
         shapes.append(Shape(fold, shade(wear.lower, 0.85), None))
     else:
         seat = [

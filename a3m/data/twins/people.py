@@ -36,8 +36,10 @@ UPPER_SHARES = (0.15, 0.19, 0.12, 0.09, 0.13, 0.11, 0.11, 0.10)
 LOWER_SHARES = (0.20, 0.09, 0.09, 0.15, 0.17, 0.09, 0.11, 0.05, 0.05)
 COLOURLESS = 0.07
 
-ATTRIBUTES = ("gender", "hair", "age", "up", "down", "clothes", "hat", "backpack", "bag", "handbag")
-ATTRIBUTES += ("upper_colour", "lower_colour")
+ATTRIBUTES = (
+    *("gender", "hair", "age", "up", "down", "clothes", "hat", "backpack", "bag", "handbag"),
+    *("upper_colour", "lower_colour"),
+)
 
 # What tells two people of one signature apart. Each is a number in (0, 1), even over the population.
 TRAITS = (

@@ -112,12 +112,16 @@ def street(number: int, rng: np.random.Generator) -> Image.Image:
     for column in np.arange(-width, 2 * width, tile):
         brush.line((column, horizon, width / 2 + (column - width / 2) * 2.2, height), fill=fill(ground, 0.93), width=1)
     for _ in range(int(rng.integers(4, 12))):  # bicycles
-        at, foot, radius = float(rng.uniform(0, width)), horizon + float(rng.uniform(0, 70)), float(rng.uniform(14, 24))
+        rear, foot, radius = (
+            float(rng.uniform(0, width)),
+            horizon + float(rng.uniform(0, 70)),
+            float(rng.uniform(14, 24)),
+        )
         colour = fill((60, 60, 66), rng.uniform(0.5, 1.6))
-        for wheel in (at, at + 2.6 * radius):
+        for wheel in (rear, rear + 2.6 * radius):
             brush.ellipse((wheel - radius, foot - 2 * radius, wheel + radius, foot), outline=colour, width=3)
         brush.line(
-            (at, foot - radius, at + radius, foot - 2.4 * radius, at + 2.6 * radius, foot - radius),
+            (rear, foot - radius, rear + radius, foot - 2.4 * radius, rear + 2.6 * radius, foot - radius),
             fill=colour,
             width=3,
         )
