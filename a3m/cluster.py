@@ -58,8 +58,8 @@ def run(jobs: list[Job], perform: Perform, settings: "Cluster", train: "Train", 
                 if attempt + 1 == ROUNDS:
                     raise UserError(f"Ray Tune stopped {ROUNDS} times: {str(error).splitlines()[0]}") from error
                 continue
-            for key, error in errors.items():
-                heard(key, {"outcome": "lost", "reason": error})
+            for key, reason in errors.items():
+                heard(key, {"outcome": "lost", "reason": reason})
             break
         if waiting:
             raise Interrupted("interrupted: nothing is lost; the same command goes on where this one stopped")
@@ -113,7 +113,7 @@ def _tune(
         results = tuner.fit()
         return {
             result.config["job"]["key"]: str(result.error).strip().splitlines()[-1]
-            for result in results
+            for result in (results[number] for number in range(len(results)))
             if result.error is not None and result.config
         }
     finally:

@@ -40,10 +40,8 @@ def running_root() -> Path:
     Raises SettingsError when the imported a3m belongs to another tree: its code would train under this tree's settings.
     """
     script = Path(sys.argv[0]).resolve()
-    if script.parent.name in ("sweeps", "pipelines", "benchmarks"):
-        root = script.parent.parent
-    else:
-        root = project_root(Path.cwd())
+    of_the_project = script.parent.name in ("sweeps", "pipelines", "benchmarks")
+    root = script.parent.parent if of_the_project else project_root(Path.cwd())
     imported = Path(a3m.__file__).resolve().parents[1]
     if (root / "a3m").is_dir() and (root / "a3m").resolve() != imported / "a3m":
         raise SettingsError(
@@ -51,6 +49,9 @@ def running_root() -> Path:
             f"run `make venv` here, or set PYTHONPATH={root}; experiments run in the workspace, not with `dvc exp run --temp`"
         )
     return root
+
+
+GROUPS = ("profile", "dataset", "method", "backbone")
 
 
 # --- composing ----------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def load_study(study: str, overrides: Sequence[str] = (), *, root: Path | None =
 def main(
     *, study: str | None = None, swept: Sequence[str] = ()
 ) -> Callable[[Callable[[Params, Path], None]], Callable[[], None]]:
-    """Make a function of (settings, project root) a command with Hydra's grammar, `--help` and `--cfg job`.
+    """Make a function of (settings, project root) a command with Hydra's grammar and flags, such as `--cfg job`.
 
     `study` composes with that study's data set; an override of a `swept` setting is refused. A UserError is printed as one
     message and ends the command with its exit code.
@@ -152,17 +153,36 @@ def main(
             with user_errors():
                 root = running_root()
                 arguments = sys.argv[1:]
+                if {"-h", "--help"} & set(arguments):
+                    print(help_text(sys.modules[function.__module__].__doc__ or function.__doc__ or "", root))
+                    return
                 if {"-m", "--multirun"} & set(arguments):
                     raise SettingsError("--multirun is refused: a sweep schedules its own trials; run it once")
                 if study is not None:
                     refuse_swept(swept, arguments, literal(root))
                     if not any(argument.startswith("dataset=") for argument in arguments):
                         sys.argv.append(f"dataset={dataset_of(study, root)}")
+                if not any(argument.startswith("-") for argument in arguments):
+                    load(
+                        sys.argv[1:], root=root
+                    )  # the same composition, with one line instead of Hydra's page if it fails
                 _run_hydra(function, root)
 
         return command
 
     return decorate
+
+
+def help_text(doc: str, root: Path) -> str:
+    """What --help prints. Hydra's own would look for configuration groups in every folder of the project, .venv included."""
+    folder = Path(a3m.__file__).parent / "conf"
+    groups = {name: ", ".join(sorted(path.stem for path in (folder / name).glob("*.yaml"))) for name in GROUPS}
+    chosen = "\n".join(f"  {name + '=':12}{options}" for name, options in groups.items())
+    return (
+        f"{doc.strip()}\n\nSettings are given as path=value (Hydra's grammar); {root / 'params.yaml'} holds the standing ones.\n"
+        f"{chosen}\n  train.epochs=5, seeds=[0,1], plan=true ...: `--cfg job` prints every setting and its value.\n"
+        "Documentation of each: a3m/settings.py."
+    )
 
 
 def refuse_swept(swept: Sequence[str], arguments: Sequence[str], written: dict[str, Any]) -> None:
@@ -203,7 +223,9 @@ class user_errors:  # noqa: N801 - a context manager that reads like a statement
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, KeyboardInterrupt):
-            print("interrupted: nothing that was finished is lost; give the same command again to go on", file=sys.stderr)
+            print(
+                "interrupted: nothing that was finished is lost; give the same command again to go on", file=sys.stderr
+            )
             sys.exit(130)
         if isinstance(error, UserError) and not os.environ.get("A3M_TRACEBACK"):
             print(f"error: {error}", file=sys.stderr)

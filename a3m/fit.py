@@ -110,7 +110,7 @@ def autocast(settings: "Train") -> AbstractContextManager[None]:
     """Mixed precision where train.precision asks for it."""
     if settings.precision == "float32":
         return nullcontext()
-    return torch.autocast(torch.device(settings.device).type, dtype=PRECISIONS[settings.precision])  # type: ignore[return-value]
+    return torch.autocast(torch.device(settings.device).type, dtype=PRECISIONS[settings.precision])
 
 
 # --- optimiser and schedule ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What makes two trials the same: the key, and the digest of the code that a trial's result depends on.
+"""What makes two trials the same: settings, data version and code, and the key that names the three.
 
 The code digest is of the parsed syntax trees, without docstrings, of every module of a3m that `a3m.trial` reaches by
 import: a comment or a change of format retrains nothing, and neither does a change of a module that no trial runs.
@@ -7,12 +7,54 @@ import: a comment or a change of format retrains nothing, and neither does a cha
 import ast
 import hashlib
 import json
-from functools import cache
+import shutil
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 VERSION = 1
 ENTRY = "a3m.trial"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What identifies one training, and where its data and its state lie on this machine."""
+
+    settings: dict[str, Any]  # a3m.settings.trial_settings
+    data: str  # digest of the pack
+    code: str  # digest of the code
+    pack: str  # absolute path
+    state: str  # absolute path of the state folder
+    weights: str = ""  # absolute path of the backbone's weights, where they come from a file; `settings` has its digest
+    workers: int = 0
+    checkpoint_every: int = 1
+    validate_every: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """The trial's name: 16 hexadecimal digits."""
+        return key(self.settings, self.data, self.code)
+
+    @cached_property
+    def key_of_any_code(self) -> str:
+        """The same for trials that differ in code alone."""
+        return key(self.settings, self.data, None)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return Path(self.state) / "checkpoints" / self.key
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of what the finished trial leaves, until it is recorded elsewhere."""
+        return Path(self.state) / "outputs" / self.key
+
+    def clear(self) -> None:
+        """Remove checkpoints and outputs: the trial is recorded."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.outputs, ignore_errors=True)
 
 
 def key(settings: dict[str, Any], data: str, code: str | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from a3m.errors import StoreError
-from a3m.trial import Trial
+from a3m.identity import Trial
 
 os.environ.setdefault(
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"

@@ -6,6 +6,7 @@ The dataclasses are the schema that `a3m.config` composes params.yaml into. Sect
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from a3m.errors import SettingsError
@@ -315,7 +316,7 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
     train = asdict(params.train)
     for name in ("workers", "checkpoint_every", "validate_every"):
         del train[name]
-    unread = {
+    unread: tuple[str, ...] = {
         "step": ("warmup_epochs", "stages", "update_decay"),
         "cosine": ("last_epochs", "stages", "update_decay"),
         "stages": ("last_epochs", "warmup_epochs", "learning_rate"),
@@ -355,7 +356,10 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
 
 
 def _device() -> str:
-    import torch  # imported here: two seconds that only the settings of a trial need
+    """cuda where torch finds a GPU. Torch, which takes seconds to import, is asked only where a GPU's device file exists."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return "cpu"
+    import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 

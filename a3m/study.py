@@ -21,9 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from a3m import cluster, config, identity, runs
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError, StoreError, TrainingError, UserError
+from a3m.identity import Trial
 from a3m.settings import Params, get, trial_settings, varied
 from a3m.state import Checkpoints, LeaseLost, holder, lease
-from a3m.trial import Trial, train
 
 Point = Mapping[str, Any]  # setting paths and their values; `method` names a method
 STATES = {
@@ -145,7 +145,9 @@ def _weights_digest(path: str) -> str:
     try:
         return identity.file_digest(Path(path))
     except OSError as error:
-        message = f"backbone.weights={path}: {error.strerror}; expected none, pretrained, or a .safetensors or .pth file"
+        message = (
+            f"backbone.weights={path}: {error.strerror}; expected none, pretrained, or a .safetensors or .pth file"
+        )
         raise SettingsError(message) from error
 
 
@@ -238,6 +240,8 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     A failure that would come again (a loss that is no number, bad data, a bug) ends the run as FAILED and is an outcome; being
     killed or running out of memory is none: whoever schedules tries again.
     """
+    from a3m.trial import train  # here: torch and timm take seconds that a plan does not need
+
     trial = Trial(**job["trial"])
     store = runs.Store(job["store"])
     last: dict[str, float] = {}

@@ -1,14 +1,11 @@
-"""One trial: its identity, and its training from pack to tested weights. Knows neither Ray nor MLflow.
+"""One trial, from pack to tested weights. Knows neither Ray nor MLflow.
 
-A trial is its settings plus its data version plus the code that trains it; `Trial.key` names the three. What it leaves is
-in `Trial.outputs`: weights, settings, predictions and embeddings, from which every later figure is made.
+What a trial leaves is in `Trial.outputs`: weights, settings, predictions and embeddings, from which every later figure is made.
 """
 
 import json
 import os
 import shutil
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,48 +21,9 @@ from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation
 from a3m.data.pack import Pack, open_verified
 from a3m.errors import DataError
 from a3m.fit import Report, fit
+from a3m.identity import Trial
 from a3m.model import Output, build
 from a3m.state import Checkpoints, Lease
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What identifies one training, and where its data and its state lie on this machine."""
-
-    settings: dict[str, Any]  # a3m.settings.trial_settings
-    data: str  # digest of the pack
-    code: str  # digest of the code
-    pack: str  # absolute path
-    state: str  # absolute path of the state folder
-    weights: str = ""  # absolute path of the backbone's weights, where they come from a file; `settings` has its digest
-    workers: int = 0
-    checkpoint_every: int = 1
-    validate_every: int = 0
-
-    @cached_property
-    def key(self) -> str:
-        """The trial's name: 16 hexadecimal digits."""
-        return identity.key(self.settings, self.data, self.code)
-
-    @cached_property
-    def key_of_any_code(self) -> str:
-        """The same for trials that differ in code alone."""
-        return identity.key(self.settings, self.data, None)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return Path(self.state) / "checkpoints" / self.key
-
-    @property
-    def outputs(self) -> Path:
-        """Folder of what the finished trial leaves, until it is recorded elsewhere."""
-        return Path(self.state) / "outputs" / self.key
-
-    def clear(self) -> None:
-        """Remove checkpoints and outputs: the trial is recorded."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        shutil.rmtree(self.outputs, ignore_errors=True)
 
 
 def train(trial: Trial, report: Report | None = None, held: Lease | None = None) -> dict[str, float]:

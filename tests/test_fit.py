@@ -70,14 +70,20 @@ def train(
     return fit(network(opened, form), batches, criterion or usual, chosen, SEED, checkpoints=checkpoints, report=report)
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     pass
 
 
 VARIATIONS = {
     "adamw, cosine, averaged": {"optimiser": "adamw", "schedule": "cosine", "warmup_epochs": 1, "ema": 0.9},
     "sgd, step": {"optimiser": "sgd", "schedule": "step", "last_epochs": 2, "learning_rate": 0.01},
-    "sgd, stages": {"optimiser": "sgd", "schedule": "stages", "stages": [0.01, 0.003], "update_decay": 5e-4, "nesterov": True},
+    "sgd, stages": {
+        "optimiser": "sgd",
+        "schedule": "stages",
+        "stages": [0.01, 0.003],
+        "update_decay": 5e-4,
+        "nesterov": True,
+    },
 }
 
 
@@ -99,7 +105,9 @@ def test_stopped_after_any_epoch_and_continued_elsewhere_the_weights_are_bit_ide
         torch.manual_seed(1234)
         torch.rand(17)
         seen: list[int] = []
-        continued = train(opened, settings(**VARIATIONS[name]), folder, report=lambda epoch, metrics, seen=seen: seen.append(epoch))
+        continued = train(
+            opened, settings(**VARIATIONS[name]), folder, report=lambda epoch, metrics, seen=seen: seen.append(epoch)
+        )
         assert seen == list(range(last + 1, 5))
         for key, tensor in continued.state_dict().items():
             assert torch.equal(tensor, whole[key]), key
@@ -126,7 +134,11 @@ def test_an_epoch_reports_losses_rate_and_the_spread_of_attention(opened: pack.P
     names |= {"region_mean", "region_std", "attribute_mean", "attribute_std"}
     assert {f"train/{name}" for name in names} == set(reports[0])
     assert 0 < reports[0]["train/region_std"] < 0.5
-    expected = reports[0]["train/final_loss"] + 0.5 * reports[0]["train/category_loss"] + 0.5 * reports[0]["train/attribute_loss"]
+    expected = (
+        reports[0]["train/final_loss"]
+        + 0.5 * reports[0]["train/category_loss"]
+        + 0.5 * reports[0]["train/attribute_loss"]
+    )
     assert reports[0]["train/loss"] == pytest.approx(expected, rel=1e-5)
 
 

@@ -60,7 +60,9 @@ def trials(project: Path) -> list[runs.Found]:
 
 
 @pytest.mark.cluster
-def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study.run(params(), project, "ablation", SPACE)
     first = (project / "results" / "ablation.csv").read_bytes()
     table = pd.read_csv(project / "results" / "ablation.csv")
@@ -83,14 +85,22 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(proj
     for run in trials(project):
         assert run.status == runs.FINISHED
         assert run.tags["mlflow.parentRunId"] == parent.run_id
-        assert {"key", "data", "code", "dataset", "method", "seed", "host", "study.ablation", "version.torch"} <= set(run.tags)
+        assert {"key", "data", "code", "dataset", "method", "seed", "host", "study.ablation", "version.torch"} <= set(
+            run.tags
+        )
 
     store = runs.open_store("", project)
     a3m = next(run for run in trials(project) if run.tags["method"] == "a3m")
     history = store.client.get_metric_history(a3m.run_id, "train/region_mean")
     assert [point.step for point in history] == [1, 2]
     names = {item.path for item in store.client.list_artifacts(a3m.run_id)}
-    assert names == {"weights.safetensors", "predictions.parquet", "embeddings.safetensors", "settings.json", "digests.json"}
+    assert names == {
+        "weights.safetensors",
+        "predictions.parquet",
+        "embeddings.safetensors",
+        "settings.json",
+        "digests.json",
+    }
     assert store.client.get_run(a3m.run_id).data.params["loss.alpha"] == "0.5"
     assert not list((project / ".a3m" / "state" / "checkpoints").glob("*/*")), "what is recorded is not kept twice"
 
@@ -102,7 +112,9 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(proj
 
 
 @pytest.mark.cluster
-def test_a_failed_trial_does_not_stop_the_others_and_is_not_repeated_unasked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_trial_does_not_stop_the_others_and_is_not_repeated_unasked(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = [{"method": "baseline1"}, {"method": "baseline1", "train.learning_rate": 1e30}]
     one = params()
     one.ablation.seeds = [0]
@@ -124,7 +136,11 @@ def start(project: Path, epochs: int) -> subprocess.Popen[str]:
     """The driver as a process group of its own, as a shell would start it."""
     code = SCRIPT.format(tests=str(Path(__file__).parent), root=str(project), epochs=epochs)
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 

@@ -29,8 +29,19 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_classification_trial_leaves_metrics_predictions_embeddings_and_weights(classes: Path) -> None:
     one = tiny.make_trial(classes)
     metrics = trial.train(one)
-    assert {"test/accuracy", "test/loss", "test/attribute_mean", "test/attribute/colour", "test/attribute_majority/mark"} <= set(metrics)
-    assert {"test/localisation_mean", "test/localisation_chance", "test/localisation_prior", "test/localisation/mark"} <= set(metrics)
+    assert {
+        "test/accuracy",
+        "test/loss",
+        "test/attribute_mean",
+        "test/attribute/colour",
+        "test/attribute_majority/mark",
+    } <= set(metrics)
+    assert {
+        "test/localisation_mean",
+        "test/localisation_chance",
+        "test/localisation_prior",
+        "test/localisation/mark",
+    } <= set(metrics)
     assert {"test/attention/region_mean", "test/attention/region_std"} <= set(metrics)
     predictions = pd.read_parquet(one.outputs / "predictions.parquet")
     assert len(predictions) == 12
@@ -50,13 +61,17 @@ def test_a_classification_trial_leaves_metrics_predictions_embeddings_and_weight
 def test_a_re_identification_trial_scores_queries_against_the_gallery(people: Path) -> None:
     one = tiny.make_trial(people)
     metrics = trial.train(one)
-    assert {"test/rank1", "test/rank20", "test/mAP", "test/mAP_trapezoid", "test/queries", "test/skipped"} <= set(metrics)
+    assert {"test/rank1", "test/rank20", "test/mAP", "test/mAP_trapezoid", "test/queries", "test/skipped"} <= set(
+        metrics
+    )
     predictions = pd.read_parquet(one.outputs / "predictions.parquet")
     assert len(predictions) == metrics["test/queries"] + metrics["test/skipped"] == 4
     assert predictions["average_precision"].mean() == pytest.approx(metrics["test/mAP"])
 
 
-def test_trained_on_the_training_part_it_is_measured_on_the_validation_part_and_never_on_test_data(people: Path) -> None:
+def test_trained_on_the_training_part_it_is_measured_on_the_validation_part_and_never_on_test_data(
+    people: Path,
+) -> None:
     one = tiny.make_trial(people, tiny.params(on="train", validate_every=1))
     reports: list[dict[str, float]] = []
     metrics = trial.train(one, lambda epoch, values: reports.append(dict(values)))
@@ -77,7 +92,10 @@ def test_the_same_trial_twice_gives_the_same_bytes(classes: Path) -> None:
 
 
 UNREAD = {
-    "baseline1": ({"loss.alpha": 0.1, "loss.beta": 0.9}, {"head.normalise_scores": True, "head.merge": "mean", "head.fuse": "concat"}),
+    "baseline1": (
+        {"loss.alpha": 0.1, "loss.beta": 0.9},
+        {"head.normalise_scores": True, "head.merge": "mean", "head.fuse": "concat"},
+    ),
     "baseline2": ({"head.normalise_scores": False}, {"head.merge": "mean"}, {"baseline1.feature": "pooled"}),
     "att1": ({"baseline1.feature": "pooled"},),
     "att2": ({"head.merge": "mean"},),
@@ -95,7 +113,11 @@ def test_what_the_key_leaves_out_does_not_change_the_weights(classes: Path, meth
         varied = settings.varied(base, point, config.methods())
         one = tiny.make_trial(classes, varied)
         assert one.key == tiny.make_trial(classes, base).key, point
-        full = {**one.settings, "head": settings.resolved_head(varied.head), "baseline1": {"feature": varied.baseline1.feature}}
+        full = {
+            **one.settings,
+            "head": settings.resolved_head(varied.head),
+            "baseline1": {"feature": varied.baseline1.feature},
+        }
         if method != "baseline1":
             full["loss"] = {**one.settings["loss"], "alpha": varied.loss.alpha}
         whole = trial.Trial(full, one.data, json.dumps(point), one.pack, one.state)

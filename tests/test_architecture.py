@@ -1,0 +1,88 @@
+"""Who may import whom, and that dvc.yaml says what the code does."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from a3m import identity
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "a3m").rglob("*.py"))
+SCRIPTS = sorted([*(ROOT / "sweeps").glob("*.py"), *(ROOT / "pipelines").glob("*.py")])
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file names in an import, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize(
+    ("library", "module"), [("ray", "cluster.py"), ("mlflow", "runs.py"), ("hydra", "config.py"), ("dvc", None)]
+)
+def test_a_service_library_is_named_in_one_module(library: str, module: str | None) -> None:
+    named = [str(path.relative_to(ROOT / "a3m")) for path in MODULES if library in roots(path)]
+    assert named == ([module] if module else [])
+    assert not [path for path in SCRIPTS if library in roots(path)]
+
+
+def test_the_package_never_imports_sweeps_or_pipelines_and_these_never_each_other() -> None:
+    for path in (*MODULES, *SCRIPTS):
+        assert not {"sweeps", "pipelines"} & roots(path), path
+
+
+def test_what_trains_knows_no_scheduler_no_store_and_no_settings_machinery() -> None:
+    above = {"a3m.runs", "a3m.cluster", "a3m.study", "a3m.config", "a3m.settings", "a3m.report", "a3m.commands"}
+    assert not above & set(identity.code_modules())
+    for name in ("a3m.metrics.ranking", "a3m.metrics.classification", "a3m.metrics.localisation"):
+        assert all(module in {"a3m", "a3m.errors", "a3m.metrics"} or module.startswith(name) or ".metrics." in module
+                   for module in identity.code_modules(name)), name  # fmt: skip
+
+
+def test_the_report_reads_data_frames_only() -> None:
+    for path in (ROOT / "a3m" / "report").glob("*.py"):
+        assert not {"ray", "mlflow", "hydra", "torch"} & roots(path), path
+        assert all(name.startswith(("a3m.report", "a3m.errors", "a3m.state")) or name == "a3m"
+                   for name in imported(path) if name.partition(".")[0] == "a3m"), path  # fmt: skip
+
+
+def test_a_sweep_stage_depends_on_exactly_the_code_that_a_trial_runs() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["sweep"]["do"]
+    code = {dep for dep in stage["deps"] if dep.startswith("a3m/")}
+    assert code == {str(path.relative_to(ROOT)) for path in identity.code_modules().values()}
+
+
+def test_no_stage_has_the_users_data_as_an_output_and_tables_keep_their_runs() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name, stage in stages.items():
+        for out in stage.get("do", stage).get("outs", []):
+            path = out if isinstance(out, str) else next(iter(out))
+            assert not path.startswith("data/raw"), name
+    for out in stages["sweep"]["do"]["outs"]:
+        assert next(iter(out.values())) == {"persist": True}
+
+
+def test_every_study_of_params_yaml_has_its_sweep_and_its_section() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for study, dataset in params["studies"].items():
+        assert (ROOT / "sweeps" / f"{study}.py").is_file()
+        assert dataset in params["datasets"]
+        assert (ROOT / "a3m" / "conf" / "dataset" / f"{dataset}.yaml").is_file()
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in (*MODULES, *SCRIPTS):
+        tree = ast.parse(path.read_text())
+        if tree.body:
+            assert ast.get_docstring(tree), path
