@@ -123,15 +123,10 @@ class Store:
                 with _store_errors(self.uri):
                     self.client.set_tag(run.run_id, f"study.{study}", "yes")
 
-    def upload(self, run_id: str, folder: Path, name: str) -> None:
-        """Copy a folder to a run's artifacts under `name`."""
+    def upload(self, run_id: str, file: Path, name: str) -> None:
+        """Copy a file to a run's artifacts into the folder `name`."""
         with _store_errors(self.uri):
-            self.client.log_artifacts(run_id, str(folder), name)
-
-    def download(self, run_id: str, name: str, to: Path) -> Path:
-        """Fetch an artifact of a run into the folder `to` -> its path there."""
-        with _store_errors(self.uri):
-            return Path(self.client.download_artifacts(run_id, name, str(to)))
+            self.client.log_artifact(run_id, str(file), name)
 
 
 def open_store(uri: str, root: Path) -> Store:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -76,7 +77,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
         status = runs.FINISHED
     finally:
         found = plan(params, [(one.trial, one.point, one.seed, one.name) for one in planned], store, experiment)
-        rows = write_results(params, root, study, found, store.uri)
+        rows = write_results(params, root, study, found, store.uri, parent)
         for one in found:
             if one.state == "interrupted" and one.found is not None and one.found.status == runs.RUNNING:
                 store.end(one.found.run_id, runs.KILLED)
@@ -365,7 +366,9 @@ def train_one(params: Params, root: Path) -> dict[str, Any]:
 # --- results ------------------------------------------------------------------------------------------------------------
 
 
-def write_results(params: Params, root: Path, study: str, planned: Sequence[Planned], uri: str) -> pd.DataFrame:
+def write_results(
+    params: Params, root: Path, study: str, planned: Sequence[Planned], uri: str, parent: str
+) -> pd.DataFrame:
     """results/<study>.csv (equal bytes for equal results) and results/<study>.runs.csv (where each came from)."""
     varying = sorted({path for one in planned for path in one.point if path != "method"})
     rows, records = [], []
@@ -399,6 +402,7 @@ def write_results(params: Params, root: Path, study: str, planned: Sequence[Plan
                 {
                     "key": one.trial.key,
                     "run_id": one.found.run_id,
+                    "study_run": parent,
                     "name": one.name,
                     "status": one.found.status,
                     "store": uri.rpartition("@")[2],
@@ -446,3 +450,14 @@ def commit(root: Path) -> str:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def publish(params: Params, root: Path, study: str, files: Sequence[Path]) -> None:
+    """Upload tables and figures to the study's run; a store that is away is a warning, since the files are there all the same."""
+    try:
+        parent = str(pd.read_csv(root / "results" / f"{study}.runs.csv")["study_run"].iloc[0])
+        store = runs.open_store(params.store.uri, root)
+        for path in files:
+            store.upload(parent, path, f"report/{path.parent.name}")
+    except (StoreError, OSError, ValueError, KeyError, IndexError) as error:
+        print(f"warning: {study}: tables and figures were not uploaded to MLflow: {error}", file=sys.stderr)

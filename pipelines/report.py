@@ -1,11 +1,14 @@
 """Stage `report`: results and reports/figures -> reports/index.html, reports/report.md, reports/metrics.json.
 
+Uploads tables and figures to the studies' runs in MLflow; where that fails it warns.
+
 Usage: python pipelines/report.py
 """
 
 import json
 from pathlib import Path
 
+from a3m import config, study
 from a3m.errors import DataError
 from a3m.report import page, stage, tables
 
@@ -24,6 +27,19 @@ def main(root: Path) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     print(f"report: {', '.join(texts)} in reports")
+    params = config.load(root=root)
+    for name in studies:
+        files = [
+            root / "reports" / "tables" / f"{table}.{ending}"
+            for table in page.CONTENTS[name].tables
+            for ending in ("csv", "md")
+        ]
+        files += [
+            root / "reports" / "figures" / f"{figure}.{ending}"
+            for figure in page.CONTENTS[name].figures
+            for ending in ("svg", "png")
+        ]
+        study.publish(params, root, name, [path for path in files if path.is_file()])
 
 
 def read_figure(root: Path, name: str) -> str:

@@ -229,7 +229,7 @@ def test_families_share_most_attributes_and_grow_more_alike_with_difficulty() ->
 
 @pytest.fixture(scope="module")
 def street_photographs() -> tuple[np.ndarray, pd.DataFrame]:
-    """What is seen beside the head, (images, features), with camera, identity and attributes of every image."""
+    """How far apart the images are in what is seen beside the head, with camera, identity and attributes of every image."""
     settings = Twin(train_identities=110, images_per_identity=6)
     plan = twin_market1501.plan(settings)
     cameras = build_cameras(settings.seed, twin_market1501.CAMERA, settings.difficulty)
@@ -244,13 +244,14 @@ def street_photographs() -> tuple[np.ndarray, pd.DataFrame]:
         blocks = [corner.reshape(4, 4, 3, 4, 3).mean(axis=(1, 3)).ravel() for corner in corners]
         features.append(np.concatenate([*blocks, 40.0 * np.eye(6)[shot.camera]]))
         rows.append({"identity": numbers[id(shot.person)], "camera": shot.camera, **shot.person.attributes})
-    return np.array(features), pd.DataFrame(rows)
+    seen = np.array(features)
+    return ((seen[:, None] - seen[None]) ** 2).sum(axis=2), pd.DataFrame(rows)
 
 
 def test_background_and_camera_do_not_tell_who_it_is(street_photographs: tuple[np.ndarray, pd.DataFrame]) -> None:
-    features, frame = street_photographs
+    apart, frame = street_photographs
     identity, camera = frame["identity"].to_numpy(), frame["camera"].to_numpy()
-    distance = ((features[:, None] - features[None]) ** 2).sum(axis=2)
+    distance = apart.copy()
     distance[(identity[:, None] == identity) & (camera[:, None] == camera)] = np.inf  # the protocol leaves these out
     hits = identity[distance.argmin(axis=1)] == identity
     chance = 4.0 / len(frame)  # of six images of a person, about four were taken by other cameras
@@ -261,9 +262,9 @@ def test_background_and_camera_do_not_tell_who_it_is(street_photographs: tuple[n
 def test_background_and_camera_do_not_tell_an_attribute(
     name: str, street_photographs: tuple[np.ndarray, pd.DataFrame]
 ) -> None:
-    features, frame = street_photographs
+    apart, frame = street_photographs
     identity, value = frame["identity"].to_numpy(), frame[name].to_numpy()
-    distance = ((features[:, None] - features[None]) ** 2).sum(axis=2)
+    distance = apart.copy()
     distance[identity[:, None] == identity] = np.inf
     neighbours = value[np.argsort(distance, axis=1)[:, :15]] + 1
     predicted = np.array([np.bincount(row).argmax() - 1 for row in neighbours])
