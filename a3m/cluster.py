@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a3m.errors import StoreError, UserError
+from a3m.errors import InterruptedByUser, StoreError, UserError
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Train
@@ -32,16 +32,10 @@ Event = Callable[[str, dict[str, Any]], None]  # in the driver: (key, what a wor
 ROUNDS = 3  # times that a crash of the scheduler itself (Ray's memory monitor does that) is survived
 
 
-class Interrupted(UserError):
-    """Ctrl-C: the sweep stopped before all trials were done."""
-
-    code = 130
-
-
 def run(jobs: list[Job], perform: Perform, settings: "Cluster", train: "Train", state: Path, event: Event) -> None:
     """Perform every job (a plain dict with a "key") on the cluster; `event` hears of each report and each outcome.
 
-    A job whose process dies is started again up to settings.retries times. Raises Interrupted after Ctrl-C.
+    A job whose process dies is started again up to settings.retries times. Raises InterruptedByUser after Ctrl-C.
     """
     with connected(settings, train) as resources:
         waiting = {job["key"]: job for job in jobs}
@@ -62,7 +56,7 @@ def run(jobs: list[Job], perform: Perform, settings: "Cluster", train: "Train", 
                 heard(key, {"outcome": "lost", "reason": reason})
             break
         if waiting:
-            raise Interrupted("interrupted: nothing is lost; the same command goes on where this one stopped")
+            raise InterruptedByUser("interrupted: nothing is lost; the same command goes on where this one stopped")
 
 
 def _tune(

@@ -14,9 +14,9 @@ from a3m.settings import Params
 @config.main()
 def train(params: Params, root: Path) -> None:
     """Train one trial here and print its metrics."""
-    from a3m import study
+    from a3m import work
 
-    outcome = study.train_one(params, root)
+    outcome = work.train_one(params, root)
     if outcome["outcome"] == "failed":
         raise UserError(f"the trial failed: {outcome['reason']} (retry_failed=true trains it again)")
     for name, value in sorted(outcome.items()):

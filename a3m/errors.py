@@ -23,3 +23,9 @@ class StoreError(UserError):
 
 class TrainingError(UserError):
     """Training failed for a reason that would come again, such as a loss that is not a number."""
+
+
+class InterruptedByUser(UserError):
+    """Ctrl-C: what was finished is kept, and the same command goes on."""
+
+    code = 130

@@ -75,10 +75,13 @@ class Store:
                 )
             return found.experiment_id
 
-    def find(self, experiment: str, tag: str = "key") -> dict[str, Found]:
-        """The run that counts for every key (or other tag) of an experiment: the first finished one, else the newest."""
+    def find(self, experiment: str, tag: str = "key", value: str = "%") -> dict[str, Found]:
+        """The run that counts for every key (or other tag) of an experiment: the first finished one, else the newest.
+
+        `value` asks for one key alone.
+        """
         best: dict[str, Found] = {}
-        for run in self._search([experiment], f"tags.`{tag}` LIKE '%'"):
+        for run in self._search([experiment], f"tags.`{tag}` LIKE '{value}'"):
             found = _found(run, tag)
             other = best.get(found.key)
             if other is None or _rank(found) < _rank(other):

@@ -32,7 +32,9 @@ def main(params: Params, root: Path) -> None:
         trials = pd.read_csv(Path(folder) / "results" / "ablation.runs.csv")["seconds"]
     workers = (os.cpu_count() or 1) // params.cluster.cpus_per_trial
     ideal = trials.sum() / workers
-    print(f"{len(trials)} trials: wall {wall:.1f} s; their seconds {trials.sum():.1f} over {workers} workers {ideal:.1f} s")
+    print(
+        f"{len(trials)} trials: wall {wall:.1f} s; their seconds {trials.sum():.1f} over {workers} workers {ideal:.1f} s"
+    )
     print(f"sweep: wall time is {wall / ideal:.3f} of the trials' time over the workers (goal at most 1.15)")
 
 

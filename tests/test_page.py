@@ -131,9 +131,10 @@ def test_every_study_has_contents():
 
 
 def project(root, **studies):
-    """A folder with the three stage scripts and the results of some studies."""
+    """A folder with the parameters, the three stage scripts and the results of some studies."""
     (root / "results").mkdir(parents=True)
     (root / "pipelines").mkdir()
+    shutil.copy(PIPELINES.parent / "params.yaml", root)
     for name in ("tables", "figures", "report"):
         shutil.copy(PIPELINES / f"{name}.py", root / "pipelines")
     for study, results in studies.items():

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from a3m import config, runs, settings, study
+from a3m import config, plan, runs, settings, study, work
 from a3m.errors import SettingsError, StoreError, UserError
 
 SPACE = [{"method": "baseline1"}, {"method": "a3m"}, {"method": "a3m", "head.normalise_scores": False}]
@@ -106,7 +106,7 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
 
     # One trial alone, without Ray: same code, same key, same run.
     alone = settings.varied(params(), {"method": "a3m"}, config.methods())
-    outcome = study.train_one(alone, project)
+    outcome = work.train_one(alone, project)
     assert outcome["run"] == where.set_index("name").loc["a3m seed=0", "run_id"]
     assert len(trials(project)) == 6
 
@@ -228,10 +228,10 @@ def test_weights_from_a_file_are_named_by_their_content(project: Path) -> None:
     one = params()
     one.backbone.weights = "w.safetensors"
     with pytest.raises(SettingsError, match=r"backbone\.weights"):
-        study.make_trial(one, project, 0)
+        plan.make_trial(one, project, 0)
     keys = set()
     for number, content in enumerate((b"a", b"b", b"a")):
         one.backbone.weights = f"w{number}.safetensors"
         (project / one.backbone.weights).write_bytes(content)
-        keys.add(study.make_trial(one, project, 0).key)
+        keys.add(plan.make_trial(one, project, 0).key)
     assert len(keys) == 2

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from a3m import config, study
+from a3m import config, plan
 from a3m.settings import varied
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def test_every_point_of_every_space_is_a_valid_and_distinct_trial(name: str, pro
     points = space(name, profile)
     for point in points:
         varied(params, point, config.methods())
-    assert len(study.expand(params, ROOT, name, points)) == len(points)
+    assert len(plan.expand(params, ROOT, name, points)) == len(points)
 
 
 def test_the_ablation_has_the_six_variants_and_a3m_as_written_beside_normalised_scores() -> None:

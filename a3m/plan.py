@@ -1,0 +1,160 @@
+"""From a space to trials, and what is known of each: finished, interrupted, failed, or new."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from a3m import config, identity, runs
+from a3m.data import pack
+from a3m.errors import DataError, SettingsError
+from a3m.identity import Trial
+from a3m.settings import Params, get, trial_settings, varied
+from a3m.state import Checkpoints, holder
+
+Point = Mapping[str, Any]  # setting paths and their values; `method` names a method
+STATES = {
+    "finished": "finished, reused",
+    "older": "finished by older code, reused (reuse.code=any)",
+    "elsewhere": "being trained by another process, waited for",
+    "interrupted": "interrupted, continued",
+    "failed": "failed before, left alone (retry_failed=true trains them again)",
+    "new": "to be trained",
+}
+TRAINED = ("elsewhere", "interrupted", "new")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trial of a study and what is known of it."""
+
+    trial: Trial
+    point: dict[str, Any]
+    seed: int
+    name: str
+    state: str  # one of STATES
+    found: runs.Found | None
+    epochs_done: int = 0
+
+
+# --- from a space to trials ---------------------------------------------------------------------------------------------
+
+
+def expand(
+    params: Params, root: Path, study: str, space: Sequence[Point]
+) -> list[tuple[Trial, dict[str, Any], int, str]]:
+    """Every point of the space with every seed of the study, each key once -> (trial, point, seed, name)."""
+    seeds = params.seeds if params.seeds is not None else get(params, f"{study}.seeds")
+    trials: dict[str, tuple[Trial, dict[str, Any], int, str]] = {}
+    for seed in seeds:
+        for point in space:
+            trial = make_trial(varied(params, point, config.methods()), root, seed)
+            trials.setdefault(trial.key, (trial, dict(point), seed, trial_name(trial, point, seed)))
+    return list(trials.values())
+
+
+def make_trial(params: Params, root: Path, seed: int) -> Trial:
+    """The trial that these settings name on the data set as it is packed now.
+
+    While nothing is packed a plan can still be made: the trial then has no data digest and cannot be trained.
+    """
+    folder = root / "data" / "prepared" / params.dataset.name
+    try:
+        digest = pack.read_summary(folder)["digest"]
+    except DataError:
+        if not params.plan:
+            raise
+        digest = "not packed"
+    settings = trial_settings(params, seed)
+    weights = ""
+    if params.backbone.weights not in ("none", "pretrained"):
+        # The key names what the file holds, not where it lies.
+        weights = str((root / params.backbone.weights).resolve())
+        settings["backbone"]["weights"] = _weights_digest(weights)
+    return Trial(
+        settings=settings,
+        data=digest,
+        code=identity.code_digest(),
+        pack=str(folder / pack.FILE),
+        state=str((root / params.store.state).resolve()),
+        weights=weights,
+        workers=params.train.workers,
+        checkpoint_every=params.train.checkpoint_every,
+        validate_every=params.train.validate_every,
+    )
+
+
+@functools.cache
+def _weights_digest(path: str) -> str:
+    try:
+        return identity.file_digest(Path(path))
+    except OSError as error:
+        message = (
+            f"backbone.weights={path}: {error.strerror}; expected none, pretrained, or a .safetensors or .pth file"
+        )
+        raise SettingsError(message) from error
+
+
+def trial_name(trial: Trial, point: Point, seed: int) -> str:
+    """What a run is called: `a3m alpha=0.5 beta=0.5 seed=1`."""
+    method = trial.settings["method"]["name"]
+    rest = [f"{path.rpartition('.')[2]}={value}" for path, value in point.items() if path != "method"]
+    return " ".join([method, *rest, f"seed={seed}"])
+
+
+# --- what is done and what is not ---------------------------------------------------------------------------------------
+
+
+def look_up(
+    params: Params, trials: Sequence[tuple[Trial, dict[str, Any], int, str]], store: runs.Store | None, experiment: str
+) -> list[Planned]:
+    """Look every trial up in the store and in the state folder."""
+    by_key = store.find(experiment) if store is not None else {}
+    by_any = store.find(experiment, "key.any_code") if store is not None and params.reuse.code == "any" else {}
+    planned = []
+    for trial, point, seed, name in trials:
+        found = by_key.get(trial.key)
+        older = by_any.get(trial.key_of_any_code)
+        done = Checkpoints(trial.checkpoints).epochs()
+        if found is not None and found.status == runs.FINISHED:
+            state = "finished"
+        elif older is not None and older.status == runs.FINISHED:
+            state, found = "older", older
+        elif holder(Path(trial.state) / "leases" / f"{trial.key}.json") is not None:
+            state = "elsewhere"
+        elif found is not None and found.failed is not None and not params.retry_failed:
+            state = "failed"
+        elif found is not None or done:
+            state = "interrupted"
+        else:
+            state = "new"
+        planned.append(Planned(trial, point, seed, name, state, found, done))
+    return planned
+
+
+def store_exists(params: Params, root: Path) -> bool:
+    """Whether there is a store to look into: a plan creates none."""
+    return bool(params.store.uri) or (root / "mlflow.db").exists()
+
+
+def print_plan(console: Console, params: Params, study: str, planned: Sequence[Planned]) -> None:
+    source = "synthetic twin" if params.data.source == "twins" else "real data"
+    console.print(f"{study} on {params.dataset.name} ({source}), profile {params.profile}: {len(planned)} trials")
+    for state, text in STATES.items():
+        chosen = [one for one in planned if one.state == state]
+        if not chosen:
+            continue
+        console.print(f"  {len(chosen):4d} {text}")
+        if params.plan or state in ("interrupted", "failed", "elsewhere"):
+            for one in chosen:
+                epochs = one.trial.settings["train"]["epochs"]
+                more = f"  from epoch {one.epochs_done} of {epochs}" if state == "interrupted" else ""
+                reason = f"  {one.found.failed}" if state == "failed" and one.found is not None else ""
+                console.print(f"       {one.trial.key}  {one.name}{more}{reason}")
+    if planned and planned[0].trial.data == "not packed":
+        console.print(
+            f"  {params.dataset.name} is not packed yet (`dvc repro pack@{params.dataset.name}`): nothing can be reused"
+        )
