@@ -137,7 +137,8 @@ def look_up(
 
 def store_exists(params: Params, root: Path) -> bool:
     """Whether there is a store to look into: a plan creates none."""
-    return bool(params.store.uri) or (root / "mlflow.db").exists()
+    uri = params.store.uri or f"sqlite:///{root / 'mlflow.db'}"
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def print_plan(console: Console, params: Params, study: str, planned: Sequence[Planned]) -> None:
