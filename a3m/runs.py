@@ -63,7 +63,9 @@ class Store:
             found = self.client.get_experiment_by_name(dataset)
             place = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
             if found is None:
-                return self.client.create_experiment(dataset, artifact_location=place)
+                # The kind makes the UI open on runs and their metrics; it would open on traces of language models.
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                return self.client.create_experiment(dataset, artifact_location=place, tags=tags)
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
                     f"{self.uri}: the experiment {dataset} was deleted: `mlflow experiments restore` or set store.uri"

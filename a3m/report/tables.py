@@ -156,30 +156,31 @@ def figure7(results: pd.DataFrame) -> Table:
     return draft.table(f"Figure 7. Loss weights alpha and beta, {dataset_name(draft.results)}")
 
 
-def metrics(studies: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """study -> source -> row -> main metrics as fractions (means over the seeds), seeds, and trials not finished."""
-    main = {
-        "test/rank1": "rank1",
-        "test/mAP": "mAP",
-        "test/mAP_trapezoid": "mAP_trapezoid",
-        ACCURACY: "accuracy",
-        "test/attribute_mean": "attribute_mean",
-        "test/localisation_mean": "localisation_mean",
-    }
-    summary: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+def metrics(studies: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, dict[str, float | dict[str, float]]]]:
+    """For `dvc metrics show`: study -> source -> row -> main metrics as fractions (means over the seeds); few, since DVC prints a
+    column each. Beside the rows stand the number of seeds and of trials that did not finish.
+    """
+    main = {"test/rank1": "rank1", "test/mAP": "mAP", ACCURACY: "accuracy"}
+    summary: dict[str, dict[str, dict[str, float | dict[str, float]]]] = {}
     for study, results in sorted(studies.items()):
         checked = r.check(results, study)
         source = str(checked["source"].iloc[0]).replace(" ", "_")
-        methods: dict[str, dict[str, float]] = {}
-        for row in r.rows(checked):
-            numbers: dict[str, float] = {"seeds": len(row.finished), "unfinished": len(row.unfinished)}
-            for metric, short in main.items():
-                if measured := row.values(metric):
-                    numbers[short] = round(mean_interval(list(measured.values())).mean, 6)
-            methods[" ".join([row.method, *(f"{path}={value}" for path, value in sorted(row.settings.items()))])] = (
-                numbers
+        grouped = r.rows(checked)
+        entries: dict[str, float | dict[str, float]] = {
+            "seeds": max(len(row.finished) for row in grouped),
+            "unfinished": sum(len(row.unfinished) for row in grouped),
+        }
+        for row in grouped:
+            name = " ".join(
+                [row.method, *(f"{p.rpartition('.')[2]}={value}" for p, value in sorted(row.settings.items()))]
             )
-        summary[study] = {source: methods}
+            measured = {short: row.values(metric) for metric, short in main.items()}
+            entries[name] = {
+                short: round(mean_interval(list(values.values())).mean, 6)
+                for short, values in measured.items()
+                if values
+            }
+        summary[study] = {source: entries}
     return summary
 
 
