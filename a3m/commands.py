@@ -18,7 +18,7 @@ def train(params: Params, root: Path) -> None:
     from a3m import work
 
     outcome = work.train_one(params, root)
-    if outcome["outcome"] == "failed":
+    if outcome["outcome"] in ("failed", "lost"):
         raise UserError(f"the trial failed: {outcome['reason']} (retry_failed=true trains it again)")
     for name, value in sorted(outcome.items()):
         if name.startswith(("test/", "val/")) and name.count("/") == 1:
@@ -27,12 +27,14 @@ def train(params: Params, root: Path) -> None:
 
 def ui() -> None:
     """Serve the MLflow UI of this project on loopback; `port=5001` chooses another port."""
+    from a3m import runs
+
     with config.user_errors():
         port = 5000
         for argument in sys.argv[1:]:
             name, _, value = argument.partition("=")
-            if name != "port" or not value.isdigit():
-                raise SettingsError(f"a3m ui {argument}: expected port=<number>")
+            if name != "port" or not value.isdigit() or not 0 < int(value) < 65536:
+                raise SettingsError(f"a3m ui {argument}: expected port=<number> from 1 to 65535")
             port = int(value)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +45,7 @@ def ui() -> None:
                     f"port {port} is taken ({error.strerror}): choose another one, for example port={port + 1}"
                 ) from error
         root = config.running_root()
-        uri = config.load(root=root).store.uri or f"sqlite:///{root / 'mlflow.db'}"
+        uri = runs.full_uri(config.load(root=root).store.uri, root)
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             raise UserError(f"{uri.removeprefix('sqlite:///')}: no store yet: `make repro` or `a3m train` makes one")
         print(f"MLflow UI of {uri} on http://127.0.0.1:{port}  (Ctrl-C ends it)")
@@ -60,19 +62,23 @@ def ui() -> None:
 def clean(params: Params, root: Path) -> None:
     """Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished."""
     from a3m import runs
+    from a3m.plan import store_exists
+    from a3m.state import holder
 
     state = (root / params.store.state).resolve()
     finished: set[str] = set()
-    if params.store.uri or (root / "mlflow.db").exists():
+    if store_exists(params, root):
         store = runs.open_store(params.store.uri, root)
         finished = {
             key
             for name in params.datasets
-            for key, found in store.find(store.experiment(name, root)).items()
+            for key, found in store.find(store.experiment(name, root, create=False)).items()
             if found.status == runs.FINISHED
         }
     kept = 0
-    doomed = [state.parent / "cache", state / "ray"]
+    doomed = [state / "cache"]
+    if not any(holder(path) for path in state.glob("leases/*.json")):
+        doomed.append(state / "ray")  # a running sweep needs it
     for folder in (*state.glob("checkpoints/*"), *state.glob("outputs/*")):
         if folder.name in finished:
             doomed.append(folder)
@@ -80,7 +86,7 @@ def clean(params: Params, root: Path) -> None:
             kept += 1
     for folder in doomed:
         if folder.exists():
-            print(f"{'would remove' if params.plan else 'removing'} {folder.relative_to(state.parent)}")
+            print(f"{'would remove' if params.plan else 'removing'} {folder}")
             if not params.plan:
                 shutil.rmtree(folder)
     print(f"kept {kept} folders of trials that are not finished")

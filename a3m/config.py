@@ -191,7 +191,7 @@ def refuse_swept(swept: Sequence[str], arguments: Sequence[str], written: dict[s
         value: Any = written
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        given = [argument for argument in arguments if re.match(rf"\+{{0,2}}{re.escape(path)}=", argument)]
+        given = [argument for argument in arguments if re.match(rf"\+{{0,2}}{re.escape(path)}[.=]", argument)]
         if given or value is not None:
             where = given[0] if given else f"params.yaml: {path}"
             raise SettingsError(f"{where}: this study varies {path} itself; leave it out")

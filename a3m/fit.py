@@ -121,11 +121,14 @@ def make_optimiser(model: nn.Module, settings: "Train") -> torch.optim.Optimizer
     backbone = [p for name, p in model.named_parameters() if name.startswith("backbone.")]
     new = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
     groups = [{"params": new, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_factor}]
+    rate = (
+        settings.stages[0] if settings.schedule == "stages" else settings.learning_rate
+    )  # `set_learning_rate` sets it anyway
     if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
         groups,
-        lr=settings.learning_rate if settings.schedule != "stages" else settings.stages[0],
+        lr=rate,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,

@@ -12,7 +12,7 @@ from a3m import config, identity, runs
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError
 from a3m.identity import Trial
-from a3m.settings import Params, get, trial_settings, varied
+from a3m.settings import Params, dataset_digest, get, trial_settings, varied
 from a3m.state import Checkpoints, holder
 
 Point = Mapping[str, Any]  # setting paths and their values; `method` names a method
@@ -63,8 +63,14 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
     """
     folder = root / "data" / "prepared" / params.dataset.name
     try:
-        digest = pack.read_summary(folder)["digest"]
-    except DataError:
+        summary = pack.read_summary(folder)
+        digest = summary["digest"]
+        if summary["made_with"] != dataset_digest(params):
+            raise SettingsError(
+                f"{folder / pack.FILE} was made with other settings of dataset, data or twin than these (a profile brings "
+                f"its own): put yours into params.yaml and run `dvc repro pack@{folder.name}`"
+            )
+    except (DataError, SettingsError):
         if not params.plan:
             raise
         digest = "not packed"
@@ -137,7 +143,7 @@ def look_up(
 
 def store_exists(params: Params, root: Path) -> bool:
     """Whether there is a store to look into: a plan creates none."""
-    uri = params.store.uri or f"sqlite:///{root / 'mlflow.db'}"
+    uri = runs.full_uri(params.store.uri, root)
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
 
 
@@ -156,6 +162,5 @@ def print_plan(console: Console, params: Params, study: str, planned: Sequence[P
                 reason = f"  {one.found.failed}" if state == "failed" and one.found is not None else ""
                 console.print(f"       {one.trial.key}  {one.name}{more}{reason}")
     if planned and planned[0].trial.data == "not packed":
-        console.print(
-            f"  {params.dataset.name} is not packed yet (`dvc repro pack@{params.dataset.name}`): nothing can be reused"
-        )
+        name = params.dataset.name
+        console.print(f"  {name} is not packed with these settings (`dvc repro pack@{name}`): nothing can be reused")

@@ -57,11 +57,16 @@ class Store:
         self.uri = uri
         self.client = MlflowClient(uri)
 
-    def experiment(self, dataset: str, root: Path) -> str:
-        """The id of a data set's experiment, created at need. A local store keeps its artifacts in `root`/mlartifacts."""
+    def experiment(self, dataset: str, root: Path, *, create: bool = True) -> str:
+        """The id of a data set's experiment; where there is none it is created, or with create=False the id is empty.
+
+        A local store keeps its artifacts in `root`/mlartifacts.
+        """
         with _store_errors(self.uri):
             found = self.client.get_experiment_by_name(dataset)
             place = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
+            if found is None and not create:
+                return ""
             if found is None:
                 # The kind makes the UI open on runs and their metrics; it would open on traces of language models.
                 tags = {"mlflow.experimentKind": "custom_model_development"}
@@ -83,6 +88,8 @@ class Store:
         `value` asks for one key alone.
         """
         best: dict[str, Found] = {}
+        if not experiment:
+            return best
         for run in self._search([experiment], f"tags.`{tag}` LIKE '{value}'"):
             found = _found(run, tag)
             other = best.get(found.key)
@@ -134,12 +141,19 @@ class Store:
             self.client.log_artifact(run_id, str(file), name)
 
 
+def full_uri(uri: str, root: Path) -> str:
+    """The store's URI; empty is sqlite in the project, and a relative sqlite file lies there too: workers run elsewhere."""
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{root / uri.removeprefix('sqlite:///')}"
+    return uri or f"sqlite:///{root / 'mlflow.db'}"
+
+
 def open_store(uri: str, root: Path) -> Store:
     """Open a store, creating a fresh sqlite file here and now: processes that did so together would break its migration.
 
-    `uri` empty: sqlite:///<root>/mlflow.db. Raises StoreError when it cannot be reached or written.
+    Raises StoreError when it cannot be reached or written.
     """
-    uri = uri or f"sqlite:///{root / 'mlflow.db'}"
+    uri = full_uri(uri, root)
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -158,10 +172,11 @@ def open_store(uri: str, root: Path) -> Store:
 def _store_errors(uri: str) -> Iterator[None]:
     """Name the store in whatever MLflow raises."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         where = (
             urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
         )  # no password in a message
@@ -220,15 +235,16 @@ class Recorder:
                     tags[PARENT] = parent
                 tags["mlflow.source.name"] = f"sweeps/{study}.py" if study else "a3m train"
                 run = store.client.create_run(experiment, run_name=name, tags=tags)
-                params = [Param(path, str(value)[:6000]) for path, value in flat(trial.settings).items()]
-                for start in range(0, len(params), 100):
-                    store.client.log_batch(run.info.run_id, params=params[start : start + 100])
             else:
                 store.client.update_run(existing, status=RUNNING)
                 store.client.log_batch(existing, tags=[RunTag(key, value) for key, value in tags.items()])
                 with contextlib.suppress(Exception):
                     store.client.delete_tag(existing, "failure")
                 run = store.client.get_run(existing)
+            # Also when it continues: it may have been killed before they were written, and an equal value may come twice.
+            params = [Param(path, str(value)[:6000]) for path, value in flat(trial.settings).items()]
+            for start in range(0, len(params), 100):
+                store.client.log_batch(run.info.run_id, params=params[start : start + 100])
         return cls(store, run.info.run_id, run.info.start_time)
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:

@@ -4,6 +4,9 @@ The dataclasses are the schema that `a3m.config` composes params.yaml into. Sect
 """
 
 import copy
+import hashlib
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -14,10 +17,9 @@ from a3m.errors import SettingsError
 
 @dataclass
 class Dataset:
-    """Which data set, and which protocol tests it."""
+    """Which data set. Its reader knows the task, and with it the protocol."""
 
     name: str = "market1501"
-    task: str = "re-identification"  # or classification
 
 
 @dataclass
@@ -209,7 +211,6 @@ FORMS: dict[str, dict[str, Any]] = {
 
 # What a setting may be, where its type does not say it.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "dataset.task": ("re-identification", "classification"),
     "data.source": ("twins", "raw"),
     "head.form": ("paper", "released"),
     "head.branch": ("linear", "bn_relu"),
@@ -231,6 +232,7 @@ POSITIVE = (
     "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
     "train.checkpoint_every", "cluster.cpus_per_trial",
 )  # fmt: skip
+HOW = ("workers", "checkpoint_every", "validate_every")  # settings of `train` that do not change the weights
 AUGMENTATIONS = ("crop", "flip", "affine", "erase")
 
 
@@ -243,6 +245,12 @@ def check(params: Params) -> Params:
     for path in POSITIVE:
         if get(params, path) <= 0:
             raise SettingsError(f"{path}={get(params, path)}: must be greater than 0")
+    for section in fields(params):
+        for name, value in (
+            vars(getattr(params, section.name)).items() if is_dataclass(getattr(params, section.name)) else ()
+        ):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"{section.name}.{name}={value}: must be a finite number")
     for name in params.train.augment:
         if name not in AUGMENTATIONS:
             raise SettingsError(f"train.augment: {name}: expected some of {', '.join(AUGMENTATIONS)}")
@@ -283,6 +291,8 @@ def put(params: Params, path: str, value: Any) -> None:
         )
     if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if present is None and path.startswith("head."):
+        present = FORMS["paper"][name]  # a null is decided by the form, which knows the type
     if present is not None and value is not None and type(present) is not type(value):
         raise SettingsError(f"{path}={value!r}: expected {type(present).__name__}")
     setattr(target, name, value)
@@ -314,7 +324,7 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
     """
     method = asdict(params.method)
     train = asdict(params.train)
-    for name in ("workers", "checkpoint_every", "validate_every"):
+    for name in HOW:
         del train[name]
     unread: tuple[str, ...] = {
         "step": ("warmup_epochs", "stages", "update_decay"),
@@ -372,8 +382,31 @@ def for_dataset(params: Params) -> dict[str, Any]:
     return sections
 
 
-def for_study(params: Params, study: str) -> dict[str, Any]:
+def dataset_digest(params: Params) -> str:
+    """Digest of what preparing the data set reads: a pack is used only under the settings that it was made with."""
+    text = json.dumps(for_dataset(params), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def for_study(params: Params, study: str, methods: Mapping[str, Method]) -> dict[str, Any]:
     """What a study's results depend on: the content of settings/<study>.yaml. Where and how fast it runs is left out."""
     content = asdict(params)
-    keep = ("dataset", "backbone", "head", "baseline1", "loss", "train", "seeds", "reuse", study)
-    return {name: content[name] for name in keep}
+    names = (
+        "dataset",
+        "backbone",
+        "method",
+        "baseline1",
+        "loss",
+        "train",
+        "seeds",
+        "reuse",
+        "partial",
+        "retry_failed",
+        study,
+    )
+    kept = {name: content[name] for name in names}
+    for name in HOW:
+        del kept["train"][name]
+    kept["head"] = {"form": params.head.form, **resolved_head(params.head)}
+    kept["methods"] = {name: asdict(method) for name, method in methods.items()}
+    return kept

@@ -72,11 +72,6 @@ class Checkpoints:
         files = self._files()
         return int(files[-1].stem.split("-")[0]) if files else 0
 
-    def clear(self) -> None:
-        """Remove all checkpoints of this trial."""
-        for path in self._files():
-            path.unlink(missing_ok=True)
-
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("??????-*.pt"))
 

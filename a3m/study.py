@@ -7,6 +7,7 @@ interrupted ones continued from their last checkpoint in the same run, the rest 
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     trials = expand(params, root, study, space)
     store = None if params.plan and not store_exists(params, root) else runs.open_store(params.store.uri, root)
-    experiment = store.experiment(params.dataset.name, root) if store is not None else ""
+    experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
     planned = look_up(params, trials, store, experiment)
     print_plan(console, params, study, planned)
     if params.plan:
@@ -49,7 +50,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
             lost = _train(console, params, root, planned, jobs)
         status = runs.FINISHED
     finally:
-        found = look_up(params, [(one.trial, one.point, one.seed, one.name) for one in planned], store, experiment)
+        found = _settled(params, planned, store, experiment)
         rows = write_results(params, root, study, found, store.uri, parent)
         for one in found:
             if one.state == "interrupted" and one.found is not None and one.found.status == runs.RUNNING:
@@ -60,11 +61,23 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     if bad:
         reasons = dict(zip(rows["key"], rows["reason"], strict=True)) | lost
         listed = "\n".join(f"  {one.trial.key}  {one.name}: {reasons[one.trial.key]}" for one in bad)
+        unforgiven = [one for one in bad if one.state != "failed"]
         message = f"{len(bad)} of {len(found)} trials of {study} did not finish:\n{listed}"
-        if not params.partial:
+        if unforgiven or not params.partial:
             raise UserError(f"{message}\n(retry_failed=true trains them again, partial=true goes on without them)")
         console.print(message)
     console.print(f"results/{study}.csv: {len(found) - len(bad)} finished trials of {len(found)}")
+
+
+def _settled(params: Params, planned: Sequence[Planned], store: runs.Store, experiment: str) -> list[Planned]:
+    """Look the trials up once more, when the workers that Ray has just stopped are gone and hold no lease any more."""
+    trials = [(one.trial, one.point, one.seed, one.name) for one in planned]
+    found = look_up(params, trials, store, experiment)
+    deadline = time.monotonic() + 10
+    while any(one.state == "elsewhere" for one in found) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        found = look_up(params, trials, store, experiment)
+    return found
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from a3m import evaluate, identity, loss
 from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation_regions, parts
 from a3m.data.pack import Pack, open_verified
-from a3m.errors import DataError
+from a3m.errors import DataError, StoreError
 from a3m.fit import Report, fit
 from a3m.identity import Trial
 from a3m.model import Output, build
@@ -36,8 +37,8 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
     for name in ("workers", "checkpoint_every", "validate_every"):
         setattr(settings.train, name, getattr(trial, name))
     if trial.weights:
-        settings.backbone.weights = _verified_weights(trial)
-    pack = open_verified(Path(trial.pack), trial.data, Path(trial.state).parent / "cache")
+        settings.backbone.weights = trial.weights
+    pack = verified_inputs(trial)
     rows = parts(pack, settings.train.on)
     _prepare_process(settings.train.device, settings.train.threads)
 
@@ -93,15 +94,16 @@ def _namespace(settings: dict[str, Any]) -> Any:
     return SimpleNamespace(**nested)
 
 
-def _verified_weights(trial: Trial) -> str:
-    """The path of the backbone's weights file, whose digest must be the one that the key was made with."""
-    try:
-        found = identity.file_digest(Path(trial.weights))
-    except OSError as error:
-        raise DataError(f"backbone.weights={trial.weights}: {error.strerror}") from error
-    if found != trial.settings["backbone"]["weights"]:
-        raise DataError(f"backbone.weights={trial.weights}: the file has changed since the trial was planned")
-    return trial.weights
+def verified_inputs(trial: Trial) -> Pack:
+    """The trial's pack, opened; pack and weights file must be those that its key was made with. Raises DataError."""
+    if trial.weights:
+        try:
+            found = identity.file_digest(Path(trial.weights))
+        except OSError as error:
+            raise DataError(f"backbone.weights={trial.weights}: {error.strerror}") from error
+        if found != trial.settings["backbone"]["weights"]:
+            raise DataError(f"backbone.weights={trial.weights}: the file has changed since the trial was planned")
+    return open_verified(Path(trial.pack), trial.data, Path(trial.state) / "cache")
 
 
 def _prepare_process(device: str, threads: int) -> None:
@@ -184,8 +186,17 @@ def _write_outputs(
 ) -> None:
     """weights.safetensors, embeddings.safetensors, predictions.parquet, settings.json, and the digest of each."""
     folder = trial.outputs
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _write_files(folder, trial, model, predictions, embeddings)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{folder}: cannot be written ({error}): make room or set store.state") from error
+
+
+def _write_files(
+    folder: Path, trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]
+) -> None:
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "weights.safetensors"
     )

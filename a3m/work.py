@@ -10,11 +10,11 @@ from rich.console import Console
 
 from a3m import runs
 from a3m.data import pack
-from a3m.errors import DataError, InterruptedByUser, StoreError, TrainingError, UserError
+from a3m.errors import DataError, InterruptedByUser, SettingsError, StoreError, TrainingError, UserError
 from a3m.identity import Trial
-from a3m.plan import STATES, Planned, look_up, make_trial, trial_name
+from a3m.plan import STATES, Planned, look_up, make_trial, store_exists, trial_name
 from a3m.settings import Params
-from a3m.state import LeaseLost, lease
+from a3m.state import lease
 
 
 def job_of(
@@ -41,7 +41,7 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     A failure that would come again (a loss that is no number, bad data, a bug) ends the run as FAILED and is an outcome; being
     killed or running out of memory is none: whoever schedules tries again.
     """
-    from a3m.trial import train  # here: torch and timm take seconds that a plan does not need
+    from a3m.trial import train, verified_inputs  # here: torch and timm take seconds that a plan does not need
 
     trial = Trial(**job["trial"])
     store = runs.Store(job["store"])
@@ -52,6 +52,15 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         found = store.find(job["experiment"], value=trial.key).get(trial.key)
         if found is not None and found.status == runs.FINISHED:
             return {"outcome": "finished", "reason": "another process trained it", **found.metrics}
+        if found is not None and found.failed is not None and not job["retry_failed"]:
+            return {"outcome": "failed", "reason": found.failed}
+        try:
+            verified_inputs(trial)
+        except DataError as error:
+            return {
+                "outcome": "lost",
+                "reason": str(error),
+            }  # can be mended without another key: not recorded as failed
         recorder = runs.Recorder.begin(
             store, job["experiment"], trial, job["name"], existing=found.run_id if found else None,
             parent=job["parent"], study=job["study"], source=job["source"], commit=job["commit"],
@@ -71,6 +80,8 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         except Exception as error:
             if _transient(error):
                 raise
+            if isinstance(error, UserError) and not isinstance(error, DataError | SettingsError | TrainingError):
+                return {"outcome": "lost", "reason": str(error)}  # such as weights that a hub did not give
             reason = str(error) if isinstance(error, DataError | TrainingError) else f"{type(error).__name__}: {error}"
             recorder.fail(reason)
             return {"outcome": "failed", "reason": reason}
@@ -89,12 +100,13 @@ def train_one(params: Params, root: Path) -> dict[str, Any]:
     """`a3m train`: one trial in this process, without Ray: same code, same key, same run -> its outcome."""
     console = Console(soft_wrap=True, highlight=False)
     trial = make_trial(params, root, params.seed)
-    store = runs.open_store(params.store.uri, root)
-    experiment = store.experiment(params.dataset.name, root)
+    store = None if params.plan and not store_exists(params, root) else runs.open_store(params.store.uri, root)
+    experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
     one = look_up(params, [(trial, {}, params.seed, trial_name(trial, {}, params.seed))], store, experiment)[0]
     console.print(f"{one.name} on {params.dataset.name}, key {trial.key}: {STATES[one.state]}")
     if params.plan:
-        return {"outcome": one.state}
+        return {"outcome": "planned"}
+    assert store is not None
     if one.state in ("finished", "older"):
         assert one.found is not None
         return {"outcome": "finished", "run": one.found.run_id, **one.found.metrics}
@@ -118,8 +130,10 @@ def train_one(params: Params, root: Path) -> dict[str, Any]:
         if found is not None and found.status == runs.RUNNING:
             store.end(found.run_id, runs.KILLED)
         raise InterruptedByUser("interrupted: the same command goes on after the last whole epoch") from None
-    except LeaseLost as error:
-        raise UserError(str(error)) from error
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or trial.state}: {error.strerror or error}: make room or set store.state"
+        ) from error
 
 
 def source_label(prepared: Path) -> str:

@@ -9,7 +9,7 @@ from a3m import config
 from a3m.console import counted
 from a3m.data import pack
 from a3m.data.records import read, read_regions
-from a3m.settings import Params
+from a3m.settings import Params, dataset_digest
 
 
 @config.main()
@@ -19,7 +19,10 @@ def main(params: Params, root: Path) -> None:
     records, regions = read(folder / "records"), read_regions(folder / "records")
     with counted(f"packing {name}") as progress:
         source = root / "data" / params.data.source / name
-        summary = pack.write(records.table, records.description, regions, source, params.data, folder, progress)
+        made_with = dataset_digest(params)
+        summary = pack.write(
+            records.table, records.description, regions, source, params.data, folder, progress, made_with
+        )
     size = f"{summary['images']} images, {summary['bytes'] / 1e6:.1f} MB"
     print(f"pack: {name}: {size}, data version {summary['digest'][:12]}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from a3m import config
+from a3m.identity import file_digest
 from a3m.settings import Params, for_dataset, for_study
 from a3m.state import write_atomically
 
@@ -17,7 +18,12 @@ def main(params: Params, root: Path) -> None:
     folder = root / "settings"
     folder.mkdir(exist_ok=True)
     wanted = {f"{name}.yaml": for_dataset(config.load([f"dataset={name}"], root=root)) for name in params.datasets}
-    wanted |= {f"{name}.yaml": for_study(config.load_study(name, root=root), name) for name in params.studies}
+    for study in params.studies:
+        chosen = config.load_study(study, root=root)
+        wanted[f"{study}.yaml"] = for_study(chosen, study, config.methods())
+        weights = root / chosen.backbone.weights
+        if weights.is_file():
+            wanted[f"{study}.yaml"]["backbone"]["digest"] = file_digest(weights)
     for old in folder.glob("*.yaml"):
         if old.name not in wanted:
             old.unlink()

@@ -6,7 +6,7 @@ Lands in: results/alpha_beta.csv, then reports/tables/figure7.* and reports/figu
 
     python sweeps/alpha_beta.py                      # what params.yaml says
     python sweeps/alpha_beta.py plan=true            # what would be trained
-    python sweeps/alpha_beta.py profile=paper train.epochs=5 cluster.address=auto
+    python sweeps/alpha_beta.py seeds=[0,1,2] train.epochs=5 cluster.address=auto
 """
 
 from pathlib import Path

@@ -73,14 +73,14 @@ def test_the_ui_of_a_project_without_runs_says_what_to_do(
 def test_clean_removes_caches_and_keeps_what_an_unfinished_trial_needs(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("cache/packs", "state/ray/old", "state/checkpoints/unfinished"):
+    for name in ("state/cache/packs", "state/ray/old", "state/checkpoints/unfinished"):
         (project / ".a3m" / name).mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["a3m", "plan=true"])
     commands.clean()
-    assert "would remove cache" in capsys.readouterr().out
-    assert (project / ".a3m" / "cache").exists()
+    assert "state/cache" in capsys.readouterr().out
+    assert (project / ".a3m" / "state" / "cache").exists()
     monkeypatch.setattr(sys, "argv", ["a3m"])
     commands.clean()
-    assert sorted(path.name for path in (project / ".a3m").iterdir()) == ["state"]
+    assert sorted(path.name for path in (project / ".a3m" / "state").iterdir()) == ["checkpoints"]
     assert (project / ".a3m" / "state" / "checkpoints" / "unfinished").exists()
     assert not (project / "mlflow.db").exists()

@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from a3m.data import pack
-from a3m.settings import Data, Head, Params, Train, trial_settings
+from a3m.settings import Data, Head, Params, Train, dataset_digest, trial_settings
 from a3m.trial import Trial
 
 
@@ -51,7 +51,8 @@ def write_pack(folder: Path, *, task: str = "classification", images: int = 24, 
         [(row["image"], name, *box, 6, 6) for row in rows for name, box in (("colour", (4, 4)), ("mark", (9, 9)))],
         columns=["image", "attribute", "x", "y", "w", "h"],
     )
-    return pack.write(table, description, regions, folder, Data(height=16, width=16, margin=18 / 16), folder / "packed")
+    size = Data(height=16, width=16, margin=18 / 16)
+    return pack.write(table, description, regions, folder, size, folder / "packed", made_with=dataset_digest(params()))
 
 
 def params(**train: object) -> Params:
@@ -59,6 +60,7 @@ def params(**train: object) -> Params:
     result = Params(
         head=Head(d=8, normalise_scores=True), train=Train(epochs=2, batch_size=8, optimiser="adamw", device="cpu")
     )
+    result.dataset.name = "tiny"
     result.train.schedule, result.train.learning_rate = "cosine", 3e-3
     for name, value in train.items():
         setattr(result.train, name, value)

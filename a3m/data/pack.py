@@ -113,7 +113,7 @@ def pixels(source: Path | io.BytesIO, name: str, box: np.ndarray, size: tuple[in
 
 def write(
     records: pd.DataFrame, description: dict[str, Any], regions: pd.DataFrame | None, root: Path, settings: "Data", out: Path,
-    progress: Progress | None = None,
+    progress: Progress | None = None, made_with: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Pack the images below `root` that `records` names into `out`/pack.safetensors and describe it in `out`/pack.json.
 
@@ -187,6 +187,7 @@ def write(
         "stored": big,
         "input_size": metadata["input_size"],
         "packed_size": metadata["packed_size"],
+        "made_with": made_with,  # digest of the settings; not in the pack itself, whose digest is of what it holds
     }
     (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
     return summary

@@ -19,6 +19,8 @@ def run(stage: Callable[[Path], None], root: Path, description: str | None) -> N
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
