@@ -65,7 +65,7 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
     try:
         summary = pack.read_summary(folder)
         digest = summary["digest"]
-        if summary["made_with"] != dataset_digest(params):
+        if summary.get("made_with") != dataset_digest(params):
             raise SettingsError(
                 f"{folder / pack.FILE} was made with other settings of dataset, data or twin than these (a profile brings "
                 f"its own): put yours into params.yaml and run `dvc repro pack@{folder.name}`"

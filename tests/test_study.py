@@ -152,7 +152,7 @@ def wait_for_checkpoint(project: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 @pytest.fixture(scope="module")
