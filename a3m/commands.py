@@ -48,7 +48,11 @@ def ui() -> None:
         uri = runs.full_uri(config.load(root=root).store.uri, root)
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             raise UserError(f"{uri.removeprefix('sqlite:///')}: no store yet: `make repro` or `a3m train` makes one")
-        print(f"MLflow UI of {uri} on http://127.0.0.1:{port}  (Ctrl-C ends it)")
+        # Without the parameter MLflow's page opens on traces of language models instead of runs.
+        print(
+            f"MLflow UI of {uri} (Ctrl-C ends it):\n  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning",
+            flush=True,
+        )
         command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
         try:
             # Without its job runner, which serves language-model features: two processes instead of ten.

@@ -68,9 +68,7 @@ class Store:
             if found is None and not create:
                 return ""
             if found is None:
-                # The kind makes the UI open on runs and their metrics; it would open on traces of language models.
-                tags = {"mlflow.experimentKind": "custom_model_development"}
-                return self.client.create_experiment(dataset, artifact_location=place, tags=tags)
+                return self.client.create_experiment(dataset, artifact_location=place)
             if found.lifecycle_stage == "deleted":
                 raise StoreError(
                     f"{self.uri}: the experiment {dataset} was deleted: `mlflow experiments restore` or set store.uri"
@@ -107,21 +105,26 @@ class Store:
             if not token:
                 return
 
-    def parent(self, experiment: str, study: str, digest: str, note: str) -> str:
-        """The run of a study, found by its name and the digest of its space and reopened, else created -> run id."""
+    def parent(self, experiment: str, study: str, digest: str, note: str, *, reopen: bool) -> tuple[str, bool]:
+        """The run of a study, found by its name and the digest of its space, else created -> (run id, is it open).
+
+        A study that has nothing to train is not reopened, so that its run keeps the time that it took.
+        """
         with _store_errors(self.uri):
             condition = f"tags.study = '{study}' AND tags.space = '{digest}'"
             for run in self._search([experiment], condition):
+                if not reopen and run.info.status == FINISHED:
+                    return run.info.run_id, False
                 self.client.update_run(run.info.run_id, status=RUNNING)
                 self.client.set_tag(run.info.run_id, "mlflow.note.content", note)
-                return run.info.run_id
+                return run.info.run_id, True
             tags = {
                 "study": study,
                 "space": digest,
                 "mlflow.note.content": note,
                 "mlflow.source.name": f"sweeps/{study}.py",
             }
-            return self.client.create_run(experiment, run_name=study, tags=tags).info.run_id
+            return self.client.create_run(experiment, run_name=study, tags=tags).info.run_id, True
 
     def end(self, run_id: str, status: str) -> None:
         """Close a run with FINISHED, FAILED or KILLED."""

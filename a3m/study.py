@@ -42,7 +42,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     missing = [one for one in planned if one.state in TRAINED]
     digest = hashlib.sha256(json.dumps(sorted(one.trial.key for one in planned)).encode()).hexdigest()[:16]
     note = f"{study} on {params.dataset.name} ({params.data.source}): {len(planned)} trials, {len(missing)} of them to be trained."
-    parent = store.parent(experiment, study, digest, note)
+    parent, is_open = store.parent(experiment, study, digest, note, reopen=bool(missing))
     status, lost = runs.KILLED, {}
     try:
         if missing:
@@ -57,7 +57,8 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
                 store.end(one.found.run_id, runs.KILLED)
         store.join((one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), study)
         bad = [one for one in found if one.state not in ("finished", "older")]
-        store.end(parent, runs.FAILED if status == runs.FINISHED and bad else status)
+        if is_open:
+            store.end(parent, runs.FAILED if status == runs.FINISHED and bad else status)
     if bad:
         reasons = dict(zip(rows["key"], rows["reason"], strict=True)) | lost
         listed = "\n".join(f"  {one.trial.key}  {one.name}: {reasons[one.trial.key]}" for one in bad)

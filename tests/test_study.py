@@ -82,6 +82,10 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
     assert len(trials(project)) == 6
     (parent,) = (run for run in all_runs(project) if run.tags.get("study") == "ablation")
     assert parent.status == runs.FINISHED
+    store = runs.open_store("", project)
+    ended = store.client.get_run(parent.run_id).info.end_time
+    study.run(params(), project, "ablation", SPACE)
+    assert store.client.get_run(parent.run_id).info.end_time == ended, "a study with nothing to train keeps its time"
     for run in trials(project):
         assert run.status == runs.FINISHED
         assert run.tags["mlflow.parentRunId"] == parent.run_id
