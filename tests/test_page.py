@@ -158,7 +158,7 @@ def test_the_stages_write_the_report_and_again_the_same_bytes(tmp_path):
     assert written[0] == written[1]
     assert {"reports/index.html", "reports/report.md", "reports/metrics.json"} < set(written[0])
     assert len(written[0]) == 4 * 3 + 2 * 2 + 3
-    assert json.loads(written[0]["reports/metrics.json"])["ablation"]["twins"]["baseline2"]["seeds"] == 1
+    assert json.loads(written[0]["reports/metrics.json"])["ablation"]["twins"]["seeds"] == 1
     assert b"SYNTHETIC" not in written[0]["reports/report.md"]
     assert written[0]["reports/report.md"].count(b"Synthetic twins.") == 2
 
