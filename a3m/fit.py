@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Report = Callable[[int, dict[str, float]], None]  # (epochs done, metrics of the last one)
-Criterion = Callable[[Output, Tensor, Tensor], Losses]
 
 
 def fit(
     model: nn.Module,
     batches: TrainBatches,
-    criterion: Criterion,
+    criterion: nn.Module,
     settings: "Train",
     seed: int,
     *,
@@ -42,6 +41,7 @@ def fit(
 ) -> nn.Module:
     """Train `model` in place for settings.epochs epochs and return what is to be tested (its averaged copy with EMA).
 
+    `criterion` (a3m.loss.build) maps (output, labels, attributes) to Losses; what it holds itself, such as proxies, is trained too.
     Continues from the newest checkpoint, if there is one. After each epoch `report` gets its metrics; every
     settings.validate_every epochs those of `validate` are among them.
     Raises TrainingError naming epoch and step when the loss is not a number.
@@ -49,14 +49,15 @@ def fit(
     device = torch.device(settings.device)
     memory_format = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
     model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-    optimiser = make_optimiser(model, settings)
+    criterion.to(device)
+    optimiser = make_optimiser(model, settings, criterion)
     averaged = (
         AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
         if settings.ema
         else None
     )
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
-    parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "scaler": scaler}
+    parts: dict[str, Any] = {"model": model, "criterion": criterion, "optimiser": optimiser, "scaler": scaler}
     if averaged is not None:
         parts["averaged"] = averaged
     done = _restore(checkpoints, parts)
@@ -74,7 +75,7 @@ def fit(
             set_learning_rate(optimiser, settings, step, per_epoch)
             with autocast(settings):
                 output: Output = model(images)
-            losses = criterion(output, labels, attributes)
+            losses: Losses = criterion(output, labels, attributes)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(losses.total).backward()
             scaler.step(optimiser)
@@ -116,10 +117,15 @@ def autocast(settings: "Train") -> AbstractContextManager[None]:
 # --- optimiser and schedule ---------------------------------------------------------------------------------------------
 
 
-def make_optimiser(model: nn.Module, settings: "Train") -> torch.optim.Optimizer:
-    """SGD or AdamW over two groups: the new layers, and the backbone at `backbone_factor` times their learning rate."""
+def make_optimiser(
+    model: nn.Module, settings: "Train", criterion: nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """SGD or AdamW over two groups: the new layers with the criterion's own parameters, and the backbone at `backbone_factor`
+    times their learning rate.
+    """
     backbone = [p for name, p in model.named_parameters() if name.startswith("backbone.")]
     new = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+    new += list(criterion.parameters()) if criterion is not None else []
     groups = [{"params": new, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_factor}]
     rate = (
         settings.stages[0] if settings.schedule == "stages" else settings.learning_rate
@@ -185,8 +191,9 @@ class Meter:
             "final_loss": losses.final,
             "category_loss": losses.category,
             "attribute_loss": losses.attribute,
-            "accuracy": (output.logits.argmax(1) == labels).float().mean(),
         }
+        if output.logits is not None:
+            values["accuracy"] = (output.logits.argmax(1) == labels).float().mean()
         if output.attention is not None:
             for name, weights in (("region", output.attention.region), ("attribute", output.attention.attribute)):
                 values[f"{name}_mean"] = weights.float().mean()

@@ -21,7 +21,7 @@ ENTRY = "a3m.trial"
 class Trial:
     """What identifies one training, and where its data and its state lie on this machine."""
 
-    settings: dict[str, Any]  # a3m.settings.trial_settings
+    settings: dict[str, Any]  # a3m.relevance.trial_settings
     data: str  # digest of the pack
     code: str  # digest of the code
     pack: str  # absolute path

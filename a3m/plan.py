@@ -12,10 +12,11 @@ from a3m import config, identity, runs
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError
 from a3m.identity import Trial
-from a3m.settings import Params, dataset_digest, get, trial_settings, varied
+from a3m.relevance import dataset_digest, trial_settings
+from a3m.settings import Params, get, varied
+from a3m.space import Point
 from a3m.state import Checkpoints, holder
 
-Point = Mapping[str, Any]  # setting paths and their values; `method` names a method
 STATES = {
     "finished": "finished, reused",
     "older": "finished by older code, reused (reuse.code=any)",
@@ -46,13 +47,18 @@ class Planned:
 def expand(
     params: Params, root: Path, study: str, space: Sequence[Point]
 ) -> list[tuple[Trial, dict[str, Any], int, str]]:
-    """Every point of the space with every seed of the study, each key once -> (trial, point, seed, name)."""
-    seeds = params.seeds if params.seeds is not None else get(params, f"{study}.seeds")
+    """Every point of the space with every seed of its own or of the study, each key once -> (trial, point, seed, name).
+
+    `seeds` at the top of the settings overrides both.
+    """
+    usual = get(params, f"{study}.seeds")
+    points = [({k: v for k, v in point.items() if k != "seeds"}, params.seeds or point.get("seeds", usual)) for point in space]
     trials: dict[str, tuple[Trial, dict[str, Any], int, str]] = {}
-    for seed in seeds:
-        for point in space:
-            trial = make_trial(varied(params, point, config.methods()), root, seed)
-            trials.setdefault(trial.key, (trial, dict(point), seed, trial_name(trial, point, seed)))
+    for seed in sorted({seed for _, seeds in points for seed in seeds}):
+        for point, seeds in points:
+            if seed in seeds:
+                trial = make_trial(varied(params, point, config.methods()), root, seed)
+                trials.setdefault(trial.key, (trial, point, seed, trial_name(trial, point, seed)))
     return list(trials.values())
 
 

@@ -1,15 +1,13 @@
 """Every setting of the project, with its default, and what may not be left to the types.
 
-The dataclasses are the schema that `a3m.config` composes params.yaml into. Sections are passed to the code that reads them.
+The dataclasses are the schema that `a3m.config` composes params.yaml into. Sections are passed to the code that reads them;
+which of them a trial, a data set or a study depends on stands in `a3m.relevance`.
 """
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from a3m.errors import SettingsError
@@ -17,14 +15,17 @@ from a3m.errors import SettingsError
 
 @dataclass
 class Dataset:
-    """Which data set. Its reader knows the task, and with it the protocol."""
+    """Which data set: who reads it, from which folder, for which task. The task decides the protocol."""
 
     name: str = "market1501"
+    reader: str = "market1501"  # module of a3m/data
+    images: str = "market1501"  # folder below data/twins or data/raw; several data sets may share one
+    task: str = "re-identification"  # classification | re-identification | retrieval; own data: "" follows from the file
 
 
 @dataclass
 class Twin:
-    """The size and difficulty of a drawn stand-in. Market-1501 reads the identities, CUB-200-2011 the classes."""
+    """The size and difficulty of a drawn stand-in. Each twin reads what it has: identities, classes, or makes and models."""
 
     seed: int = 0
     difficulty: float = 1.0
@@ -36,6 +37,11 @@ class Twin:
     classes: int = 40
     train_images_per_class: int = 15
     test_images_per_class: int = 15
+    images_per_class: int = 30
+    makes: int = 8
+    models: int = 40
+    train_images_per_model: int = 15
+    test_images_per_model: int = 15
 
 
 @dataclass
@@ -46,7 +52,11 @@ class Data:
     allow_subset: bool = False  # admit a part of a real data set; results then say so
     split_seed: int = 0
     validation: float = 0.2  # share of every class, or of the identities
+    missing_limit: float = 0.0  # share of the listed images that may be missing on disk; they are counted and named
     fold: str = "12"  # of the attributes: Market-1501 12 | 27, CUB-200-2011 masked | released
+    split: str = "paper"  # CompCars: paper (the authors' lists) | released | random
+    bins: int = 6  # CompCars: quantile bins of maximum speed and displacement
+    manifest: str = "manifest.csv"  # own data: the CSV below data/raw/manifest
     crop_box: bool = False
     height: int = 96  # pixels, what the network sees
     width: int = 48
@@ -57,17 +67,21 @@ class Data:
 @dataclass
 class Backbone:
     name: str = "a3m_resnet_small"  # any timm model that yields a feature map
-    weights: str = "none"  # none | pretrained (timm's own mechanism) | a file, relative to the project's root
+    # none | pretrained (timm's own mechanism) | package:<one that carries them> | a file, relative to the project's root
+    weights: str = "none"
     output_stride: int = 32  # 32 leaves the model as timm builds it
     arguments: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
 
 
 @dataclass
 class Method:
-    """One row of the ablation (PAPER: variants)."""
+    """One row of the ablation (PAPER: variants), or one comparator."""
 
     name: str = "a3m"
-    attribute_branch: bool = True
+    network: str = "a3m"  # category | a3m | apr | bilinear | hdc | bier
+    loss: str = "equation11"  # equation11 | apr | npair | lifted | proxy_anchor | verification | hdc | bier
+    loss_arguments: dict[str, float] = field(default_factory=dict)
+    images_per_class: int = 0  # K of batches of P classes with K images each; 0: shuffled, or what train says
     attribute_labels: bool = True
     region: str = "learned"  # attribute-guided weights m: learned | equal
     attribute: str = "learned"  # category-guided weights s: learned | equal
@@ -79,6 +93,8 @@ class Head:
 
     form: str = "paper"  # paper | released
     d: int = 512
+    attributes: int | None = None  # K where nothing is labelled (PAPER: retrieval); null: the data set's own
+    neck: bool = False  # batch norm on the compared feature, before its classifier (modern re-identification)
     branch: str | None = None  # linear | bn_relu
     dropout: float | None = None
     attend: str | None = None  # before_dropout | after_dropout
@@ -91,7 +107,8 @@ class Head:
 
 @dataclass
 class Baseline1:
-    feature: str = "category"  # category: through the d-wide layer | pooled: the backbone's own feature
+    # category: through the d-wide layer | pooled: the backbone's own feature | wide: with as many parameters as A3M
+    feature: str = "category"
 
 
 @dataclass
@@ -110,6 +127,8 @@ class Train:
     )
     epochs: int = 60
     batch_size: int = 32
+    images_per_class: int = 0  # K > 0: batches of batch_size / K classes with K images each; 0: shuffled
+    shuffle_attributes: bool = False  # control: attribute labels permuted over identities or classes
     optimiser: str = "sgd"  # sgd | adamw
     learning_rate: float = 1e-3
     backbone_factor: float = 1.0  # the backbone's learning rate as a multiple of the common one
@@ -135,10 +154,22 @@ class Train:
 
 
 @dataclass
-class Ablation:
-    """Table 1 and Figure 5."""
+class Test:
+    """What is measured beside the protocol of the task."""
+
+    rerank: bool = False  # re-identification: k-reciprocal re-ranking as well (test/reranked/...)
+    k1: int = 20
+    k2: int = 6
+    lambda_: float = 0.3
+
+
+@dataclass
+class Rows:
+    """A study whose rows are methods (a3m.space): the paper's, groups of further ones, and what a profile puts beside."""
 
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    beside_seeds: list[int] | None = None  # of the groups; null: as seeds
+    groups: list[str] = field(default_factory=lambda: ["comparators", "controls", "modern"])
     beside: list[dict[str, Any]] = field(default_factory=list)  # further rows: setting paths and their values
 
 
@@ -163,6 +194,7 @@ class Cluster:
     gpus_per_trial: float = -1.0  # -1: one where there are GPUs
     max_concurrent: int = 0  # 0: as many as fit
     retries: int = 2  # of a trial that was killed, ran out of memory or lost its machine
+    images_per_second: float = 0.0  # trained by one trial: what a plan reckons with; 0: measured by the runs that are there
 
 
 @dataclass
@@ -175,8 +207,10 @@ class Params:
     """All settings. `a3m.config.load` and `a3m.config.main` compose it."""
 
     profile: str = "demo"
-    datasets: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)  # layouts that are drawn: folders below data/twins
+    datasets: dict[str, dict[str, str]] = field(default_factory=dict)  # data set: its reader and folder of images
     studies: dict[str, str] = field(default_factory=dict)  # study: its data set
+    figures: dict[str, dict[str, str]] = field(default_factory=dict)  # figure: its study and the file that it needs
     seeds: list[int] | None = None  # overrides the seeds of every study
     seed: int = 0  # of `a3m train`
     dataset: Dataset = field(default_factory=Dataset)
@@ -188,7 +222,15 @@ class Params:
     baseline1: Baseline1 = field(default_factory=Baseline1)
     loss: Loss = field(default_factory=Loss)
     train: Train = field(default_factory=Train)
-    ablation: Ablation = field(default_factory=Ablation)
+    test: Test = field(default_factory=Test)
+    modern: dict[str, Any] = field(default_factory=dict)  # `recipe: modern` in a row: setting paths and their values
+    ablation: Rows = field(default_factory=Rows)
+    cub200: Rows = field(default_factory=Rows)
+    cub200_448: Rows = field(default_factory=Rows)
+    compcars: Rows = field(default_factory=Rows)
+    cub200_retrieval: Rows = field(default_factory=Rows)
+    cars196_retrieval: Rows = field(default_factory=Rows)
+    photographs: Rows = field(default_factory=Rows)
     alpha_beta: AlphaBeta = field(default_factory=AlphaBeta)
     store: Store = field(default_factory=Store)
     cluster: Cluster = field(default_factory=Cluster)
@@ -211,16 +253,20 @@ FORMS: dict[str, dict[str, Any]] = {
 
 # What a setting may be, where its type does not say it.
 CHOICES: dict[str, tuple[str, ...]] = {
+    "dataset.task": ("classification", "re-identification", "retrieval", ""),
     "data.source": ("twins", "raw"),
+    "data.split": ("paper", "released", "random"),
     "head.form": ("paper", "released"),
     "head.branch": ("linear", "bn_relu"),
     "head.attend": ("before_dropout", "after_dropout"),
     "head.merge": ("max", "mean"),
     "head.fuse": ("sum", "concat"),
     "head.fusion": ("corrected", "interleaved"),
+    "method.network": ("category", "a3m", "apr", "bilinear", "hdc", "bier"),
+    "method.loss": ("equation11", "apr", "npair", "lifted", "proxy_anchor", "verification", "hdc", "bier"),
     "method.region": ("learned", "equal"),
     "method.attribute": ("learned", "equal"),
-    "baseline1.feature": ("category", "pooled"),
+    "baseline1.feature": ("category", "pooled", "wide"),
     "train.on": ("train", "train+val"),
     "train.optimiser": ("sgd", "adamw"),
     "train.schedule": ("step", "cosine", "stages"),
@@ -230,10 +276,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 POSITIVE = (
     "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
-    "train.checkpoint_every", "cluster.cpus_per_trial",
+    "train.checkpoint_every", "cluster.cpus_per_trial", "test.k1", "test.k2",
 )  # fmt: skip
-HOW = ("workers", "checkpoint_every", "validate_every")  # settings of `train` that do not change the weights
 AUGMENTATIONS = ("crop", "flip", "affine", "erase")
+RECIPES = ("paper", "modern")
+GROUPS = ("comparators", "controls", "modern")
 
 
 def check(params: Params) -> Params:
@@ -264,10 +311,27 @@ def check(params: Params) -> Params:
         raise SettingsError(
             f"cluster.cpus_per_trial={params.cluster.cpus_per_trial} is less than train.threads={params.train.threads}"
         )
-    for seeds in (params.seeds, params.ablation.seeds, params.alpha_beta.seeds):
-        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
-            raise SettingsError(f"seeds={seeds}: at least one, each once")
+    for name, section in vars(params).items():
+        for group in section.groups if isinstance(section, Rows) else ():
+            if group not in GROUPS:
+                raise SettingsError(f"{name}.groups: {group}: expected some of {', '.join(GROUPS)}")
+    for name, seeds in seeds_of_studies(params).items():
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise SettingsError(f"{name}={seeds}: at least one, each once")
+    if not 0 <= params.data.missing_limit <= 1:
+        raise SettingsError(f"data.missing_limit={params.data.missing_limit}: a share from 0 to 1")
     return params
+
+
+def seeds_of_studies(params: Params) -> dict[str, list[int]]:
+    """Setting path -> seeds, for every place where seeds are given."""
+    sections = {field_.name: getattr(params, field_.name) for field_ in fields(params)}
+    studies = {name: section for name, section in sections.items() if isinstance(section, Rows | AlphaBeta)}
+    found = {f"{name}.seeds": section.seeds for name, section in studies.items()}
+    for name, section in studies.items():
+        if isinstance(section, Rows) and section.beside_seeds is not None:
+            found[f"{name}.beside_seeds"] = section.beside_seeds
+    return found | ({"seeds": params.seeds} if params.seeds is not None else {})
 
 
 def get(params: Params, path: str) -> Any:
@@ -292,16 +356,23 @@ def put(params: Params, path: str, value: Any) -> None:
     if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if present is None and path.startswith("head."):
-        present = FORMS["paper"][name]  # a null is decided by the form, which knows the type
+        present = FORMS["paper"].get(name, 0)  # a null is decided by the form, which knows the type; K is a number
     if present is not None and value is not None and type(present) is not type(value):
         raise SettingsError(f"{path}={value!r}: expected {type(present).__name__}")
     setattr(target, name, value)
 
 
 def varied(params: Params, point: Mapping[str, Any], methods: Mapping[str, Method]) -> Params:
-    """A copy of `params` at one point of a study's space: setting paths and their values; `method` names a method."""
+    """A copy of `params` at one point of a study's space: setting paths and their values.
+
+    `method` names a method; `recipe: modern` stands for what the section `modern` says, which the point's other settings override.
+    """
     copied = copy.deepcopy(params)
-    for path, value in point.items():
+    recipe = point.get("recipe", "paper")
+    if recipe not in RECIPES:
+        raise SettingsError(f"recipe={recipe}: expected one of {', '.join(RECIPES)}")
+    settings = {path: value for path, value in point.items() if path != "recipe"}
+    for path, value in ((params.modern | settings) if recipe == "modern" else settings).items():
         if path == "method":
             if value not in methods:
                 raise SettingsError(f"method={value}: expected one of {', '.join(sorted(methods))}")
@@ -314,99 +385,3 @@ def varied(params: Params, point: Mapping[str, Any], methods: Mapping[str, Metho
 def resolved_head(head: Head) -> dict[str, Any]:
     """The head's settings with every null decided by its form (PAPER: two forms of the head)."""
     return {name: FORMS[head.form].get(name) if value is None else value for name, value in asdict(head).items()}
-
-
-def trial_settings(params: Params, seed: int) -> dict[str, Any]:
-    """What the result of one trial depends on besides data and code: the settings that its method reads, and nothing else.
-
-    Two trials that could not differ get equal settings, so that they share one key: Baseline-1 has no alpha, A3M without
-    attribute labels no beta, equal weights no normalised scores. `data` and `twin` are left out: the data digest covers them.
-    """
-    method = asdict(params.method)
-    train = asdict(params.train)
-    for name in HOW:
-        del train[name]
-    unread: tuple[str, ...] = {
-        "step": ("warmup_epochs", "stages", "update_decay"),
-        "cosine": ("last_epochs", "stages", "update_decay"),
-        "stages": ("last_epochs", "warmup_epochs", "learning_rate"),
-    }[params.train.schedule]
-    unread += ("momentum", "nesterov") if params.train.optimiser == "adamw" else ()
-    for name in unread:
-        del train[name]
-    if train["device"] == "auto":
-        train["device"] = _device()
-
-    head, loss = resolved_head(params.head), asdict(params.loss)
-    del head["form"]  # it has decided the others
-    settings: dict[str, Any] = {
-        "dataset": params.dataset.name,
-        "seed": seed,
-        "method": method,
-        "backbone": asdict(params.backbone),
-        "head": head,
-        "loss": loss,
-        "train": train,
-    }
-    if not params.method.attribute_branch:
-        del loss["alpha"], loss["beta"]
-        settings["baseline1"] = asdict(params.baseline1)
-        read = ("d", "branch", "dropout") if params.baseline1.feature == "category" else ()
-        settings["head"] = {name: head[name] for name in read}
-    else:
-        if not params.method.attribute_labels:
-            del loss["beta"]
-        if (params.method.region, params.method.attribute) == ("equal", "equal"):
-            del head["normalise_scores"]
-        if params.method.region == "equal":
-            del head["merge"]
-        if head["dropout"] == 0:
-            del head["attend"]
-    return settings
-
-
-def _device() -> str:
-    """cuda where torch finds a GPU. Torch, which takes seconds to import, is asked only where a GPU's device file exists."""
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def for_dataset(params: Params) -> dict[str, Any]:
-    """What preparing a data set reads: the content of settings/<data set>.yaml."""
-    sections: dict[str, Any] = {"dataset": asdict(params.dataset), "data": asdict(params.data)}
-    if params.data.source == "twins":
-        sections["twin"] = asdict(params.twin)
-    return sections
-
-
-def dataset_digest(params: Params) -> str:
-    """Digest of what preparing the data set reads: a pack is used only under the settings that it was made with."""
-    text = json.dumps(for_dataset(params), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def for_study(params: Params, study: str, methods: Mapping[str, Method]) -> dict[str, Any]:
-    """What a study's results depend on: the content of settings/<study>.yaml. Where and how fast it runs is left out."""
-    content = asdict(params)
-    names = (
-        "dataset",
-        "backbone",
-        "method",
-        "baseline1",
-        "loss",
-        "train",
-        "seeds",
-        "reuse",
-        "partial",
-        "retry_failed",
-        study,
-    )
-    kept = {name: content[name] for name in names}
-    for name in HOW:
-        del kept["train"][name]
-    kept["head"] = {"form": params.head.form, **resolved_head(params.head)}
-    kept["methods"] = {name: asdict(method) for name, method in methods.items()}
-    return kept

@@ -9,7 +9,8 @@ from a3m import config
 from a3m.console import counted
 from a3m.data import pack
 from a3m.data.records import read, read_regions
-from a3m.settings import Params, dataset_digest
+from a3m.relevance import dataset_digest
+from a3m.settings import Params
 
 
 @config.main()
@@ -18,7 +19,7 @@ def main(params: Params, root: Path) -> None:
     folder = root / "data" / "prepared" / name
     records, regions = read(folder / "records"), read_regions(folder / "records")
     with counted(f"packing {name}") as progress:
-        source = root / "data" / params.data.source / name
+        source = root / "data" / params.data.source / params.dataset.images
         made_with = dataset_digest(params)
         summary = pack.write(
             records.table, records.description, regions, source, params.data, folder, progress, made_with

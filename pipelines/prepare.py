@@ -12,9 +12,10 @@ from a3m.settings import Params
 
 @config.main()
 def main(params: Params, root: Path) -> None:
-    name = params.dataset.name
-    source = root / "data" / params.data.source / name
-    description = prepare(name, source, params.data, root / "data" / "prepared" / name / "records")
+    name, dataset = params.dataset.name, params.dataset
+    source = root / "data" / params.data.source / dataset.images
+    records = root / "data" / "prepared" / name / "records"
+    description = prepare(name, dataset.reader, dataset.task, source, params.data, records)
     print(f"prepare: {name} ({params.data.source}): {description['counts']}")
 
 

@@ -8,21 +8,30 @@ from pathlib import Path
 import yaml
 
 from a3m import config
+from a3m.errors import SettingsError
 from a3m.identity import file_digest
-from a3m.settings import Params, for_dataset, for_study
+from a3m.relevance import for_dataset, for_study
+from a3m.settings import Params
 from a3m.state import write_atomically
+from a3m.weights_source import weights_file
 
 
 @config.main()
 def main(params: Params, root: Path) -> None:
     folder = root / "settings"
     folder.mkdir(exist_ok=True)
-    wanted = {f"{name}.yaml": for_dataset(config.load([f"dataset={name}"], root=root)) for name in params.datasets}
+    composed = {name: config.load([f"dataset={name}"], root=root) for name in {*params.datasets, *params.twins}}
+    for name, chosen in composed.items():
+        check_dataset(name, chosen, params, composed)
+    for figure, needs in params.figures.items():
+        if needs.get("study") not in params.studies:
+            raise SettingsError(f"params.yaml: figures: {figure} shows study {needs.get('study')}, which studies does not name")
+    wanted = {f"{name}.yaml": for_dataset(chosen) for name, chosen in composed.items()}
     for study in params.studies:
         chosen = config.load_study(study, root=root)
         wanted[f"{study}.yaml"] = for_study(chosen, study, config.methods())
-        weights = root / chosen.backbone.weights
-        if weights.is_file():
+        weights = weights_file(chosen.backbone.weights, root)
+        if weights is not None and weights.is_file():
             wanted[f"{study}.yaml"]["backbone"]["digest"] = file_digest(weights)
     for old in folder.glob("*.yaml"):
         if old.name not in wanted:
@@ -30,6 +39,20 @@ def main(params: Params, root: Path) -> None:
     for name, content in wanted.items():
         write_atomically(folder / name, yaml.safe_dump(content, sort_keys=True).encode())
     print(f"settings: {', '.join(sorted(wanted))} (profile {params.profile})")
+
+
+def check_dataset(name: str, chosen: Params, params: Params, composed: dict[str, Params]) -> None:
+    """What DVC reads in params.yaml and what Hydra composes must be one truth; data sets of one twin draw it alike."""
+    said = params.datasets.get(name, {})
+    known = {"reader": chosen.dataset.reader, "images": chosen.dataset.images}
+    if said and dict(said) != known:
+        raise SettingsError(f"params.yaml: datasets.{name} is {dict(said)}, a3m/conf/dataset/{name}.yaml says {known}")
+    layout = composed.get(chosen.dataset.images)
+    if chosen.data.source == "twins" and (layout is None or layout.twin != chosen.twin):
+        raise SettingsError(
+            f"data set {name} uses the twin {chosen.dataset.images}, which "
+            + ("params.yaml: twins does not name" if layout is None else "is drawn with other settings of `twin`")
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from a3m import config, settings
+from a3m import config, relevance, settings
 from a3m.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def test_the_key_holds_only_what_the_method_reads(base: settings.Params) -> None
         """A trial's settings at a point whose paths have __ for the dot, which Python's keywords cannot hold."""
         paths = {name.replace("__", "."): value for name, value in point.items()}
         varied = settings.varied(base, {"method": method, **paths}, config.methods())
-        return settings.trial_settings(varied, seed=0)
+        return relevance.trial_settings(varied, seed=0)
 
     assert base.method.name == "a3m"
     assert at("baseline1", loss__alpha=0.1) == at("baseline1", loss__beta=0.9)
@@ -111,14 +111,14 @@ def test_the_key_holds_only_what_the_method_reads(base: settings.Params) -> None
 
 
 def trial_settings(*overrides: str) -> dict[str, object]:
-    return settings.trial_settings(config.load(["train.device=cpu", *overrides], root=ROOT), seed=0)
+    return relevance.trial_settings(config.load(["train.device=cpu", *overrides], root=ROOT), seed=0)
 
 
 def test_a_point_of_a_space_and_the_same_overrides_are_one_trial(base: settings.Params) -> None:
     point = {"method": "baseline2", "head.normalise_scores": False, "loss.alpha": 0.1}
     varied = settings.varied(base, point, config.methods())
     overrides = ["method=baseline2", "head.normalise_scores=false", "loss.alpha=0.1"]
-    assert trial_settings(*overrides) == settings.trial_settings(varied, seed=0)
+    assert trial_settings(*overrides) == relevance.trial_settings(varied, seed=0)
 
 
 def test_a_form_spelled_out_is_the_form() -> None:

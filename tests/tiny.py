@@ -7,7 +7,8 @@ import pandas as pd
 from PIL import Image
 
 from a3m.data import pack
-from a3m.settings import Data, Head, Params, Train, dataset_digest, trial_settings
+from a3m.relevance import dataset_digest, trial_settings
+from a3m.settings import Data, Head, Params, Train
 from a3m.trial import Trial
 
 

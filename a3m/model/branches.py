@@ -84,6 +84,19 @@ class PooledCategory(nn.Module):
         return shared_BCL, shared_BCL.mean(dim=2)
 
 
+class WideCategory(nn.Module):
+    """Two 1x1 convolutions with a ReLU between them: the control with as many parameters as A3M. (B, C, H, W) -> (B, D, L), (B, D)."""
+
+    def __init__(self, channels: int, inner: int, d: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(channels, inner, 1)
+        self.convolution = nn.Conv2d(inner, d, 1)
+
+    def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        category_BDL = self.convolution(self.inner(shared_BCHW).relu()).flatten(2)
+        return category_BDL, category_BDL.mean(dim=2)
+
+
 CATEGORY_BRANCH: dict[str, type[LinearCategory | NormalisedCategory]] = {
     "linear": LinearCategory,
     "bn_relu": NormalisedCategory,

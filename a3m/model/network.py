@@ -6,15 +6,16 @@ and the two forms of the head (the paper's text, the authors' released code) are
 Shape suffixes: B batch, C backbone channels, H W map height and width, L regions (H*W), D embedding, K attributes.
 """
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from a3m.errors import SettingsError
 from a3m.model.attention import ATTRIBUTE_ATTENTION, FUSION, REGION_ATTENTION, SCORE_MERGE
-from a3m.model.backbone import Backbone, create
-from a3m.model.branches import ATTRIBUTE_BRANCH, CATEGORY_BRANCH, NORM, PooledCategory
+from a3m.model.backbone import Backbone, create, default_taps
+from a3m.model.branches import ATTRIBUTE_BRANCH, CATEGORY_BRANCH, NORM, PooledCategory, WideCategory
 from a3m.randomness import stream
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Attention(NamedTuple):
 class Output(NamedTuple):
     """All that a forward gives. Logits are before the softmax."""
 
-    category: Tensor  # (B, classes)
+    category: Tensor | None  # (B, classes); None for a method that compares embeddings and trains no classifier
     attributes: list[Tensor]  # K of (B, C_k); empty for Baseline-1
     final: Tensor | None  # (B, classes); None for Baseline-1
     embedding: Tensor  # (B, E): the vector that is compared, not normalised
@@ -43,7 +44,7 @@ class Output(NamedTuple):
     attention: Attention | None  # None for Baseline-1
 
     @property
-    def logits(self) -> Tensor:
+    def logits(self) -> Tensor | None:
         """(B, classes): what classifies an image."""
         return self.category if self.final is None else self.final
 
@@ -52,6 +53,8 @@ class ResolvedHead(Protocol):
     """The section `head` after its `form` has decided every null; what a method does not read may hold anything allowed."""
 
     d: int
+    attributes: int | None
+    neck: bool
     branch: str
     dropout: float
     attend: str
@@ -108,8 +111,8 @@ class Sum(nn.Module):
             )
         self.width = region_width
 
-    def forward(self, region: Tensor, attribute: Tensor) -> tuple[Tensor, Tensor]:
-        feature = region + attribute
+    def forward(self, region: Tensor, attribute: Tensor, neck: nn.Module) -> tuple[Tensor, Tensor]:
+        feature = neck(region + attribute)
         return feature, feature
 
 
@@ -121,8 +124,8 @@ class Concatenation(nn.Module):
         self.width = region_width + attribute_width
         self.dropout = nn.Dropout(0.5)
 
-    def forward(self, region: Tensor, attribute: Tensor) -> tuple[Tensor, Tensor]:
-        feature = torch.cat([attribute, region], dim=1).relu()
+    def forward(self, region: Tensor, attribute: Tensor, neck: nn.Module) -> tuple[Tensor, Tensor]:
+        feature = neck(torch.cat([attribute, region], dim=1).relu())
         return feature, self.dropout(feature)
 
 
@@ -136,18 +139,26 @@ class CategoryNetwork(nn.Module):
     """Baseline-1: backbone, category branch, classifier. Images (B, 3, height, width), normalised -> Output."""
 
     def __init__(
-        self, backbone: Backbone, category_branch: nn.Module, category_classifier: nn.Module, dropout: float
+        self,
+        backbone: Backbone,
+        category_branch: nn.Module,
+        category_classifier: nn.Module | None,
+        dropout: float,
+        neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.category_branch = category_branch
+        self.neck = neck or nn.Identity()
         self.dropout = _dropout(dropout)
         self.category_classifier = category_classifier
 
     def forward(self, images: Tensor) -> Output:
         _, category_BD = self.category_branch(self.backbone(images))
+        category_BD = self.neck(category_BD)
+        classifier = self.category_classifier
         return Output(
-            category=self.category_classifier(self.dropout(category_BD)),
+            category=None if classifier is None else classifier(self.dropout(category_BD)),
             attributes=[],
             final=None,
             embedding=category_BD,
@@ -170,6 +181,7 @@ class AttributeNetwork(nn.Module):
         region_attention: nn.Module,
         attribute_attention: nn.Module,
         fuse: nn.Module,
+        neck: nn.Module,
         category_classifier: nn.Module,
         attribute_classifiers: nn.ModuleList,
         final_classifier: nn.Module,
@@ -183,6 +195,7 @@ class AttributeNetwork(nn.Module):
         self.region_attention = region_attention
         self.attribute_attention = attribute_attention
         self.fuse = fuse
+        self.neck = neck
         self.category_classifier = category_classifier
         self.attribute_classifiers = attribute_classifiers
         self.final_classifier = final_classifier
@@ -198,7 +211,7 @@ class AttributeNetwork(nn.Module):
             scores_BKL = torch.einsum("bdl,bkd->bkl", category_BDL, attributes_BKD)  # eq. 5, before the sigmoid
         region_BD, region_weights_BL = self.region_attention(category_BDL, category_BD, scores_BKL)
         attribute_BD, attribute_weights_BK = self.attribute_attention(category_BD, attributes_BKD)
-        feature, classified = self.fuse(region_BD, attribute_BD)
+        feature, classified = self.fuse(region_BD, attribute_BD, self.neck)
 
         attributes_classified_BKD = self.dropout_after(attributes_BKD)
         return Output(
@@ -222,6 +235,8 @@ class AttributeNetwork(nn.Module):
 # --- builder ------------------------------------------------------------------------------------------------------------
 
 ATTEND = {"before_dropout": lambda rate: Dropouts(0.0, rate), "after_dropout": lambda rate: Dropouts(rate, 0.0)}
+# Losses that compare embeddings and train no classifier; the network then has none.
+WITHOUT_CLASSIFIER = ("npair", "lifted", "proxy_anchor")
 
 
 def build(model_settings: ModelSettings, classes: int, attribute_sizes: list[int]) -> nn.Module:
@@ -233,29 +248,72 @@ def build(model_settings: ModelSettings, classes: int, attribute_sizes: list[int
     DataError and UserError as backbone.create does, and SettingsError for a combination that has no meaning.
     """
     head, method, seed = model_settings.head, model_settings.method, model_settings.seed
+    taps = default_taps(model_settings.backbone.name) if method.network == "hdc" else ()
     with stream(seed, "backbone"):
-        backbone = create(model_settings.backbone, input_size=model_settings.input_size)
-    if not method.attribute_branch and model_settings.baseline1.feature == "pooled":
-        with stream(seed, "category_classifier"):
-            category_classifier = nn.Linear(backbone.channels, classes)
-        return CategoryNetwork(backbone, PooledCategory(), category_classifier, 0.0)
+        backbone = create(model_settings.backbone, input_size=model_settings.input_size, taps=taps)
+    if method.network == "a3m":
+        return _attribute_network(head, method, seed, backbone, classes, attribute_sizes)
+    if method.network == "category":
+        feature = model_settings.baseline1.feature
+        return _category_network(head, method, seed, backbone, classes, attribute_sizes, feature)
+    from a3m.model.comparators import build_comparator  # here: it needs Output, which stands in this module
 
+    return build_comparator(method, backbone, head, classes, attribute_sizes, seed)
+
+
+def _category_network(
+    head: ResolvedHead, method: "Method", seed: int, backbone: Backbone, classes: int, sizes: list[int], feature: str
+) -> nn.Module:
+    """Baseline-1; `feature` as the setting baseline1.feature."""
+    width, dropout = head.d, head.dropout
     with stream(seed, "category_branch"):
-        category_branch = CATEGORY_BRANCH[head.branch](backbone.channels, head.d)
+        if feature == "pooled":
+            branch: nn.Module = PooledCategory()
+            width, dropout = backbone.channels, 0.0
+        elif feature == "wide":
+            branch = WideCategory(backbone.channels, _wide(head, method, backbone, classes, sizes), head.d)
+        else:
+            branch = CATEGORY_BRANCH[head.branch](backbone.channels, head.d)
+    if method.loss in WITHOUT_CLASSIFIER:
+        return CategoryNetwork(backbone, branch, None, dropout, _neck(head, width))
     with stream(seed, "category_classifier"):
-        category_classifier = nn.Linear(head.d, classes)
-    if not method.attribute_branch:
-        return CategoryNetwork(backbone, category_branch, category_classifier, head.dropout)
+        classifier = nn.Linear(width, classes)
+    return CategoryNetwork(backbone, branch, classifier, dropout, _neck(head, width))
 
-    K, d, regions = len(attribute_sizes), head.d, backbone.map_size[0] * backbone.map_size[1]
+
+def _neck(head: ResolvedHead, width: int) -> nn.Module:
+    return nn.BatchNorm1d(width) if head.neck else nn.Identity()
+
+
+def _wide(head: ResolvedHead, method: "Method", backbone: Backbone, classes: int, sizes: list[int]) -> int:
+    """The inner width with which Baseline-1's head has as many parameters as A3M's: the control of PAPER.md."""
+    learned = SimpleNamespace(name="a3m", attribute_labels=bool(sizes), region="learned", attribute="learned")
+    network: Any = _attribute_network(head, learned, 0, backbone, classes, sizes)
+    wanted = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("backbone."))
+    outer = head.d + head.d * classes + classes  # of the second convolution's bias, and the classifier
+    return max(1, round((wanted - outer) / (backbone.channels + 1 + head.d)))
+
+
+def _attribute_network(
+    head: ResolvedHead, method: Any, seed: int, backbone: Backbone, classes: int, sizes: list[int]
+) -> nn.Module:
+    """Baseline-2 to A3M; without attribute labels and without attributes in the data, K is the setting head.attributes."""
+    K = len(sizes) if method.attribute_labels or head.attributes is None else head.attributes
     if K == 0:
         raise SettingsError(
-            f"method={method.name} has an attribute branch, but the data set has no attributes: choose method=baseline1"
+            f"method={method.name} has an attribute branch, but the data set has no attributes: choose method=baseline1, or "
+            "method=a3m_unlabelled with head.attributes=<K>"
         )
+    d, regions = head.d, backbone.map_size[0] * backbone.map_size[1]
+    with stream(seed, "category_branch"):
+        category_branch = CATEGORY_BRANCH[head.branch](backbone.channels, d)
+    with stream(seed, "category_classifier"):
+        category_classifier = nn.Linear(d, classes)
     with stream(seed, "attribute_branch"):
         attribute_branch = ATTRIBUTE_BRANCH[head.branch](backbone.channels, K, d)
     with stream(seed, "attribute_classifiers"):
-        attribute_classifiers = nn.ModuleList(nn.Linear(d, size) for size in attribute_sizes)
+        # Of other K than the data's there is nothing to classify.
+        attribute_classifiers = nn.ModuleList(nn.Linear(d, size) for size in (sizes if K == len(sizes) else ()))
     # The attentions and the fusion hold nothing drawn: batch norms start at one and zero.
     norm = NORM[head.branch]
     score_norm = norm if head.normalise_scores else None
@@ -275,6 +333,7 @@ def build(model_settings: ModelSettings, classes: int, attribute_sizes: list[int
         region_attention=region_attention,
         attribute_attention=attribute_attention,
         fuse=fuse,
+        neck=_neck(head, fuse.width),
         category_classifier=category_classifier,
         attribute_classifiers=attribute_classifiers,
         final_classifier=final_classifier,
