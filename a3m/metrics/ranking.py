@@ -14,26 +14,28 @@ Ties count against the model: a wrong image at the same distance as a match rank
 equal rows differently, by where in a block they lie, so an exact comparison would break ties by chance: a collapsed
 network, whose vectors are all equal, would score chance instead of the worst. Distances are therefore computed in
 float64, and two of them are equal when they differ by no more than TOLERANCE allows: a hundred times what the product
-was seen to round (1e-15), and a hundred-thousandth of what a cosine in float32 can tell apart.
+was seen to round (1e-15), and a hundred-thousandth of what a cosine in float32 can tell apart. Of distances that come
+as a float32 matrix the last digits are rounding, and equal is what differs by no more than MATRIX_TOLERANCE.
 
 Shape suffixes: Q query images, G gallery images, B queries of one block, D embedding, M matches of one query.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from a3m.metrics import vectors
+from a3m.metrics.vectors import ArrayOrTensor, Floats, Integers, as_numpy, integers, query_and_gallery, unit
 
 AveragePrecision = Literal["rectangular", "trapezoid"]
 Distance = Literal["cosine", "euclidean"]
-ArrayOrTensor = npt.ArrayLike | torch.Tensor
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+Bounds = Iterator[tuple[int, Floats, Floats]]  # blocks: first query, lower (B, G), upper (B, G)
 
 TOLERANCE = 1e-13  # of a vector's squared length
+MATRIX_TOLERANCE = 1e-6  # of the largest distance in a query's row of a float32 matrix: 16 of its last digits
 BLOCK_BYTES = 16 * 2**20  # of one block of distances; three of them are held at a time
 
 
@@ -75,16 +77,55 @@ def score_reid(
     Raises ValueError on shapes that do not fit, NaN or infinity, no query, no gallery image besides junk, a query that
     is a distractor or junk, an unknown convention or distance, a rank below 1.
     """
-    if average_precision not in ("rectangular", "trapezoid"):
-        raise ValueError(f"average_precision is 'rectangular' or 'trapezoid', not {average_precision!r}")
-    _check_positive("ranks", ranks)
-    query_QD, gallery_GD = _embeddings("query", query), _embeddings("gallery", gallery)
-    if query_QD.shape[1] != gallery_GD.shape[1]:
-        raise ValueError(f"query has {query_QD.shape[1]} dimensions, gallery {gallery_GD.shape[1]}")
-    query_ids_Q = _integers("query_ids", query_ids, len(query_QD))
-    query_cameras_Q = _integers("query_cameras", query_cameras, len(query_QD))
-    gallery_ids_G = _integers("gallery_ids", gallery_ids, len(gallery_GD))
-    gallery_cameras_G = _integers("gallery_cameras", gallery_cameras, len(gallery_GD))
+    query_QD, gallery_GD = query_and_gallery(query, gallery)
+    people = _people(query_ids, gallery_ids, query_cameras, gallery_cameras, len(query_QD), len(gallery_GD))
+    if len(people.kept) < len(gallery_GD):
+        gallery_GD = gallery_GD[people.kept]
+    return _score(_distance_bounds(query_QD, gallery_GD, distance), people, average_precision, ranks)
+
+
+def score_reid_distances(
+    distances: ArrayOrTensor,
+    query_ids: ArrayOrTensor,
+    gallery_ids: ArrayOrTensor,
+    query_cameras: ArrayOrTensor,
+    gallery_cameras: ArrayOrTensor,
+    *,
+    average_precision: AveragePrecision = "rectangular",
+    ranks: Sequence[int] = (1, 5, 10, 20),
+) -> ReidScores:
+    """The same scores from distances (Q, G), whatever they were computed by: those of re-ranking, for instance.
+
+    Raises ValueError as score_reid does.
+    """
+    distances_QG = as_numpy(distances)
+    if distances_QG.ndim != 2 or 0 in distances_QG.shape or distances_QG.dtype.kind not in "fiu":
+        raise ValueError(
+            f"distances are {distances_QG.dtype} of shape {distances_QG.shape}: expected real numbers (queries, gallery)"
+        )
+    people = _people(query_ids, gallery_ids, query_cameras, gallery_cameras, *distances_QG.shape)
+    return _score(_matrix_bounds(distances_QG, people.kept), people, average_precision, ranks)
+
+
+@dataclass(frozen=True)
+class _People:
+    """Who is on the images, junk left out of the gallery: `kept` (G,) are the places in the gallery as given."""
+
+    query_ids: Integers
+    query_cameras: Integers
+    gallery_ids: Integers
+    gallery_cameras: Integers
+    kept: Integers
+
+
+def _people(
+    query_ids: ArrayOrTensor, gallery_ids: ArrayOrTensor, query_cameras: ArrayOrTensor, gallery_cameras: ArrayOrTensor,
+    queries: int, gallery: int,
+) -> _People:  # fmt: skip
+    query_ids_Q = integers("query_ids", query_ids, queries)
+    query_cameras_Q = integers("query_cameras", query_cameras, queries)
+    gallery_ids_G = integers("gallery_ids", gallery_ids, gallery)
+    gallery_cameras_G = integers("gallery_cameras", gallery_cameras, gallery)
     if query_ids_Q.min() < 1:
         raise ValueError(
             f"query_ids holds {query_ids_Q.min()}: a query is a person (1 or more), never 0 (distractor) or -1"
@@ -94,23 +135,28 @@ def score_reid(
     kept_G = np.flatnonzero(gallery_ids_G != -1)
     if len(kept_G) == 0:
         raise ValueError("gallery holds nothing but junk (identity -1)")
-    if len(kept_G) < len(gallery_GD):
-        gallery_GD = gallery_GD[kept_G]
-        gallery_ids_G, gallery_cameras_G = gallery_ids_G[kept_G], gallery_cameras_G[kept_G]
+    return _People(query_ids_Q, query_cameras_Q, gallery_ids_G[kept_G], gallery_cameras_G[kept_G], kept_G)
 
-    rectangular_Q, trapezoid_Q = np.full((2, len(query_QD)), np.nan)
-    first_match_Q = np.zeros(len(query_QD), np.int64)
-    nearest_Q = np.full(len(query_QD), -1, np.int64)
-    for start, lower_BG, upper_BG in _distance_bounds(query_QD, gallery_GD, distance):
+
+def _score(bounds: Bounds, people: _People, average_precision: AveragePrecision, ranks: Sequence[int]) -> ReidScores:
+    """The protocol, from whatever orders each query's gallery (junk left out)."""
+    if average_precision not in ("rectangular", "trapezoid"):
+        raise ValueError(f"average_precision is 'rectangular' or 'trapezoid', not {average_precision!r}")
+    _check_positive("ranks", ranks)
+    queries = len(people.query_ids)
+    rectangular_Q, trapezoid_Q = np.full((2, queries), np.nan)
+    first_match_Q = np.zeros(queries, np.int64)
+    nearest_Q = np.full(queries, -1, np.int64)
+    for start, lower_BG, upper_BG in bounds:
         for q, (lower_G, upper_G) in enumerate(zip(lower_BG, upper_BG, strict=True), start):
-            same_G = gallery_ids_G == query_ids_Q[q]
+            same_G = people.gallery_ids == people.query_ids[q]
             wrong = np.flatnonzero(~same_G)
-            matches = np.flatnonzero(same_G & (gallery_cameras_G != query_cameras_Q[q]))
+            matches = np.flatnonzero(same_G & (people.gallery_cameras != people.query_cameras[q]))
             ranks_M = _ranks_of_matches(upper_G[matches], lower_G[wrong])
             # The image at rank 1 is the closest match only when no wrong image is as close.
             candidates = matches if len(ranks_M) and ranks_M[0] == 1 else wrong
             if len(candidates):
-                nearest_Q[q] = kept_G[candidates[_first_of_least(lower_G[candidates], upper_G[candidates])]]
+                nearest_Q[q] = people.kept[candidates[_first_of_least(lower_G[candidates], upper_G[candidates])]]
             if len(ranks_M):
                 first_match_Q[q] = ranks_M[0]
                 rectangular_Q[q], trapezoid_Q[q] = _average_precisions(ranks_M)
@@ -132,38 +178,57 @@ def score_reid(
     )
 
 
+class Retrieved(NamedTuple):
+    """Of each of N images, searched among all others."""
+
+    first_match: Integers  # (N,) rank of the first of its own class, 1-based; 0 if it is alone in its class
+    nearest: Integers  # (N,) index of the image at rank 1
+
+
+def retrieve(embeddings: ArrayOrTensor, labels: ArrayOrTensor) -> Retrieved:
+    """Rank all others by cosine for each image: embeddings (N, D), labels (N,) integers.
+
+    The image itself is left out, a copy of it is not. Raises ValueError on shapes that do not fit, NaN or infinity,
+    fewer than two images.
+    """
+    embeddings_ND = vectors.embeddings("embeddings", embeddings)
+    labels_N = integers("labels", labels, len(embeddings_ND))
+    if len(labels_N) < 2:
+        raise ValueError("recall@K compares each image with all others: one image has none")
+    first_match_N, nearest_N = np.zeros((2, len(labels_N)), np.int64)
+    for start, lower_BN, upper_BN in _distance_bounds(embeddings_ND, embeddings_ND, "cosine"):
+        queries = np.arange(start, start + len(lower_BN))
+        for bounds_BN in (lower_BN, upper_BN):
+            bounds_BN[np.arange(len(queries)), queries] = np.inf  # the image itself
+        same_BN = labels_N[queries, None] == labels_N
+        closest_B1 = np.where(same_BN, upper_BN, np.inf).min(axis=1, keepdims=True)
+        matched_B = np.isfinite(closest_B1[:, 0])
+        wrong_before_B = (~same_BN & (lower_BN <= closest_B1)).sum(axis=1)
+        first_match_N[queries] = np.where(matched_B, wrong_before_B + 1, 0)
+        # As above: the closest of its own class is at rank 1 only when no wrong image is as close.
+        own_B = matched_B & (wrong_before_B == 0)
+        upper_BN[same_BN != own_B[:, None]] = np.inf
+        nearest_N[queries] = ((lower_BN <= upper_BN.min(axis=1, keepdims=True)) & (same_BN == own_B[:, None])).argmax(
+            axis=1
+        )
+    return Retrieved(first_match_N, nearest_N)
+
+
 def recall_at_k(embeddings: ArrayOrTensor, labels: ArrayOrTensor, ks: Sequence[int] = (1, 2, 4, 8)) -> dict[int, float]:
     """Share of images with one of their own class among the k nearest by cosine, each image against all others.
 
-    embeddings (N, D), labels (N,) integers. The image itself is left out, a copy of it is not. An image that is alone
-    in its class counts as missed. Raises ValueError on shapes that do not fit, NaN or infinity, fewer than two images.
+    An image that is alone in its class counts as missed. Arguments and errors are those of `retrieve`.
     """
+    return recall_of_ranks(retrieve(embeddings, labels).first_match, ks)
+
+
+def recall_of_ranks(first_match: Integers, ks: Sequence[int] = (1, 2, 4, 8)) -> dict[int, float]:
+    """The same from the ranks (N,) of the first match, 0 = none."""
     _check_positive("ks", ks)
-    embeddings_ND = _embeddings("embeddings", embeddings)
-    labels_N = _integers("labels", labels, len(embeddings_ND))
-    if len(labels_N) < 2:
-        raise ValueError("recall@K compares each image with all others: one image has none")
-    first_match_N = np.empty(len(labels_N), np.float64)  # infinite where the class has no other image
-    for start, lower_BN, upper_BN in _distance_bounds(embeddings_ND, embeddings_ND, "cosine"):
-        queries = np.arange(start, start + len(lower_BN))
-        same_BN = labels_N[queries, None] == labels_N
-        upper_BN[~same_BN] = np.inf
-        upper_BN[np.arange(len(queries)), queries] = np.inf  # the image itself
-        closest_B1 = upper_BN.min(axis=1, keepdims=True)
-        wrong_before_B = (~same_BN & (lower_BN <= closest_B1)).sum(axis=1)
-        first_match_N[queries] = np.where(np.isfinite(closest_B1[:, 0]), wrong_before_B + 1, np.inf)
-    return {int(k): _mean(first_match_N <= k) for k in ks}
+    return {int(k): _mean((first_match >= 1) & (first_match <= k)) for k in ks}
 
 
-def as_numpy(values: ArrayOrTensor) -> npt.NDArray[Any]:
-    """A numpy array of the same numbers; a tensor may lie on any device and need a gradient (numpy has no bfloat16)."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
-
-
-def _distance_bounds(query_QD: Floats, gallery_GD: Floats, distance: Distance) -> Iterator[tuple[int, Floats, Floats]]:
+def _distance_bounds(query_QD: Floats, gallery_GD: Floats, distance: Distance) -> Bounds:
     """Blocks (first query, lower (B, G), upper (B, G)); the order of a query's gallery is that of the distances.
 
     Two distances of one query count as equal when the lower bound of each is at most the upper bound of the other. What
@@ -171,7 +236,7 @@ def _distance_bounds(query_QD: Floats, gallery_GD: Floats, distance: Distance) -
     orders as the cosine does.
     """
     if distance == "cosine":
-        query_QD, gallery_GD = _unit(query_QD), _unit(gallery_GD)
+        query_QD, gallery_GD = unit(query_QD), unit(gallery_GD)
         half_Q, half_G = np.full(len(query_QD), 0.5), np.full(len(gallery_GD), 0.5)  # of a vector of zeros as well
     elif distance == "euclidean":
         # Distances stay the same when all is shifted; without it a common offset would swallow the digits.
@@ -188,6 +253,19 @@ def _distance_bounds(query_QD: Floats, gallery_GD: Floats, distance: Distance) -
         block = slice(start, start + size)
         product_BG = query_QD[block] @ gallery_GD.T
         yield start, lower_G - product_BG, upper_G + 2 * TOLERANCE * half_Q[block, None] - product_BG
+
+
+def _matrix_bounds(distances_QG: npt.NDArray[Any], kept_G: Integers) -> Bounds:
+    """The same from a matrix of distances, junk left out."""
+    size = max(1, BLOCK_BYTES // (8 * distances_QG.shape[1]))
+    whole = len(kept_G) == distances_QG.shape[1]
+    for start in range(0, len(distances_QG), size):
+        block_BG = distances_QG[start : start + size].astype(np.float64)
+        if not np.isfinite(block_BG).all():
+            row = start + int(np.flatnonzero(~np.isfinite(block_BG).all(axis=1))[0])
+            raise ValueError(f"distances hold NaN or infinity, first in row {row}")
+        lower_BG = block_BG if whole else block_BG[:, kept_G]
+        yield start, lower_BG, lower_BG + MATRIX_TOLERANCE * np.abs(lower_BG).max(axis=1, keepdims=True)
 
 
 def _ranks_of_matches(match_upper_M: Floats, wrong_lower: Floats) -> Integers:
@@ -209,36 +287,6 @@ def _average_precisions(ranks_M: Integers) -> tuple[float, float]:
     precision_M = found_M / ranks_M
     previous_M = np.where(ranks_M == 1, 1.0, (found_M - 1) / np.maximum(ranks_M - 1, 1))  # one rank before the match
     return float(precision_M.mean()), float((precision_M + previous_M).mean() / 2)
-
-
-def _unit(vectors_ND: Floats) -> Floats:
-    """Rows of length 1; rows of zeros stay. The largest number goes first, or squares of tiny and huge ones vanish."""
-    largest_N1 = np.abs(vectors_ND).max(axis=1, keepdims=True)
-    vectors_ND = vectors_ND / np.where(largest_N1 == 0, 1, largest_N1)
-    lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    return vectors_ND / np.where(lengths_N1 == 0, 1, lengths_N1)
-
-
-def _embeddings(name: str, values: ArrayOrTensor) -> Floats:
-    array = as_numpy(values)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}: expected (images, dimensions), at least one of each")
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{name} holds {array.dtype}: expected real numbers")
-    array = array.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise ValueError(f"{name} holds NaN or infinity in {len(bad)} of {len(array)} rows, first in row {bad[0]}")
-    return array
-
-
-def _integers(name: str, values: ArrayOrTensor, length: int) -> Integers:
-    array = as_numpy(values)
-    if array.shape != (length,):
-        raise ValueError(f"{name} has shape {array.shape}: expected ({length},), one an embedding")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} holds {array.dtype}: expected integers")
-    return array.astype(np.int64)
 
 
 def _check_positive(name: str, values: Sequence[int]) -> None:
