@@ -245,13 +245,16 @@ def test_images_not_on_disk_are_listed_or_left_out(small: Path) -> None:
     (small / "CUB_200_2011" / "images" / "002.Owl" / "d.jpg").unlink()
     (small / "CUB_200_2011" / "images" / "002.Owl" / "stray_rgb.jpg").write_bytes(b"x")
     with pytest.raises(
-        DataError, match=r"1 of the 4 images of images\.txt are not on disk: 002\.Owl/d\.jpg; .*archive"
+        DataError,
+        match=r"1 of the 4 images of images\.txt are not on disk: CUB_200_2011/images/002\.Owl/d\.jpg; .*archive",
     ):
         cub200.read(small, MASKED)
     records = cub200.read(small, PART)
     assert records.table["image"].tolist() == [f"CUB_200_2011/images/{name}" for name in NAMES[:3]]
     assert not records.description["complete"]
-    assert "1 images listed but not on disk, left out; the first: 002.Owl/d.jpg" in records.description["checks"]
+    assert (
+        "1 images listed but not on disk, left out: CUB_200_2011/images/002.Owl/d.jpg" in records.description["checks"]
+    )
     assert "1 files in the image folders that images.txt does not list, ignored" in records.description["checks"]
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from a3m.data import prepare as stage
-from a3m.data.records import Records, arrange, cut_validation, read, validate, write
+from a3m.data.folds import cut_validation
+from a3m.data.records import Records, arrange, read, validate, write
 from a3m.errors import DataError, SettingsError
 from a3m.settings import Data
 
@@ -152,7 +153,7 @@ def test_columns_dtypes_order_and_description_are_checked() -> None:
         with pytest.raises(DataError, match=message):
             validate(dataclasses.replace(records, table=bad))
     for change, message in (
-        ({"task": "retrieval"}, "task 'retrieval'"),
+        ({"task": "ranking"}, "task 'ranking'"),
         ({"classes": []}, "no class names"),
         ({"attributes": {"size": ["s", "s", "l"]}}, "different values"),
     ):
@@ -271,8 +272,8 @@ def test_nothing_to_cut_is_an_error_and_share_zero_cuts_nothing() -> None:
     for share in (1.0, -0.1, float("nan")):
         with pytest.raises(SettingsError, match=r"data\.validation"):
             cut_validation(records.table, "re-identification", share, seed=0)
-    with pytest.raises(DataError, match="retrieval"):
-        cut_validation(records.table, "retrieval", 0.2, seed=0)
+    with pytest.raises(DataError, match="ranking"):
+        cut_validation(records.table, "ranking", 0.2, seed=0)
 
 
 # --- stage prepare
@@ -283,34 +284,38 @@ def test_a_missing_or_empty_root_says_what_is_to_be_put_there(tmp_path: Path, so
     settings, out = Data(source=source), tmp_path / "out"
     remedy = "put there: Market-1501-v15.09.15/.*Liang Zheng.*vana77" if source == "raw" else "draw the twin"
     with pytest.raises(DataError, match=f"nowhere: is missing; {remedy}"):
-        stage.prepare("market1501", tmp_path / "nowhere", settings, out)
+        stage.prepare("market1501", "market1501", "re-identification", tmp_path / "nowhere", settings, out)
     root = tmp_path / "root"
     root.mkdir()
     (root / "README.md").write_text("what belongs here")
     (root / ".gitignore").write_text("*")
     with pytest.raises(DataError, match=f"root: is empty; {remedy}"):
-        stage.prepare("market1501", root, settings, out)
+        stage.prepare("market1501", "market1501", "re-identification", root, settings, out)
     assert not out.exists()
-    with pytest.raises(DataError, match=r"no reader for data set 'sop'.*market1501, cub200"):
-        stage.prepare("sop", root, settings, out)
+    with pytest.raises(SettingsError, match=r"dataset\.reader=sop.*market1501, cub200, compcars, cars196, manifest"):
+        stage.prepare("sop", "sop", "retrieval", root, settings, out)
 
 
 @pytest.mark.parametrize(
-    ("dataset", "folder", "fold"),
-    [("market1501", "market1501_mini", "12"), ("cub200", "cub200_2011_classes_1_25", "masked")],
+    ("reader", "task", "folder", "fold"),
+    [
+        ("market1501", "re-identification", "market1501_mini", "12"),
+        ("cub200", "classification", "cub200_2011_classes_1_25", "masked"),
+        ("cub200", "retrieval", "cub200_2011_classes_1_25", "masked"),
+    ],
 )
 def test_real_images_are_prepared_with_a_validation_part(
-    shared_data: Path, tmp_path: Path, dataset: str, folder: str, fold: str
+    shared_data: Path, tmp_path: Path, reader: str, task: str, folder: str, fold: str
 ) -> None:
     settings = Data(source="raw", allow_subset=True, fold=fold, validation=0.2)
-    found = stage.prepare(dataset, shared_data / folder, settings, tmp_path)
+    found = stage.prepare("mine", reader, task, shared_data / folder, settings, tmp_path)
     records = read(tmp_path)
     validate(records)
     assert records.description == found
     assert (
         found["validation"] == {"share": 0.2, "seed": 0} | records.table["fold"].value_counts().sort_index().to_dict()
     )
-    assert found["attribute_fold"] == fold
+    assert (found["dataset"], found["task"], found["attribute_fold"]) == ("mine", task, fold)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["description.json", "records.parquet"]
 
 
@@ -322,7 +327,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     values = {name: np.zeros(len(records.table), dtype=int) for name in attributes}
     frame = records.table[["image", "split", "label", "camera"]]
     made = Records(arrange(frame, values), records.description | {"attributes": attributes})
-    monkeypatch.setitem(stage.READERS, "made_up", lambda root, settings: made)
+    monkeypatch.setitem(stage.READERS, "made_up", lambda root, settings, task: made)
     root = tmp_path / "root"
     root.mkdir()
     (root / "regions.csv").write_text(
@@ -335,7 +340,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_regions_are_kept_for_images_of_the_records_and_passed_on_to_split_attributes(
     drawn: Path, tmp_path: Path
 ) -> None:
-    stage.prepare("made_up", drawn, Data(), tmp_path / "out")
+    stage.prepare("made_up", "made_up", "re-identification", drawn, Data(), tmp_path / "out")
     regions = pd.read_parquet(tmp_path / "out" / "regions.parquet")
     assert list(regions.columns) == ["image", "attribute", "x", "y", "w", "h"]
     assert regions[["image", "attribute", "x"]].to_numpy().tolist() == [
@@ -346,7 +351,7 @@ def test_regions_are_kept_for_images_of_the_records_and_passed_on_to_split_attri
     ]
     (drawn / "regions.csv").unlink()
     (drawn / "images").mkdir()
-    stage.prepare("made_up", drawn, Data(), tmp_path / "out")
+    stage.prepare("made_up", "made_up", "re-identification", drawn, Data(), tmp_path / "out")
     assert not (tmp_path / "out" / "regions.parquet").exists()
 
 
@@ -362,17 +367,17 @@ def test_regions_are_kept_for_images_of_the_records_and_passed_on_to_split_attri
     ],
 )
 def test_bad_regions_are_refused_and_leave_no_description(drawn: Path, tmp_path: Path, text: str, message: str) -> None:
-    stage.prepare("made_up", drawn, Data(), tmp_path / "out")
+    stage.prepare("made_up", "made_up", "re-identification", drawn, Data(), tmp_path / "out")
     (drawn / "regions.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        stage.prepare("made_up", drawn, Data(), tmp_path / "out")
+        stage.prepare("made_up", "made_up", "re-identification", drawn, Data(), tmp_path / "out")
     with pytest.raises(DataError, match="no whole records"):
         read(tmp_path / "out")
 
 
 def test_the_description_is_plain_json_with_attributes_in_column_order(tmp_path: Path, shared_data: Path) -> None:
     settings = Data(source="raw", allow_subset=True, fold="12")
-    stage.prepare("market1501", shared_data / "market1501_mini", settings, tmp_path)
+    stage.prepare("market1501", "market1501", "re-identification", shared_data / "market1501_mini", settings, tmp_path)
     text = json.loads((tmp_path / "description.json").read_text())
     columns = [name for name in read(tmp_path).table.columns if name.startswith("attribute.")]
     assert [f"attribute.{name}" for name in text["attributes"]] == columns

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from a3m.data.records import Records, arrange, check_counts, expected_counts, file_sizes
+from a3m.data.disk import check_counts, expected_counts, file_sizes
+from a3m.data.records import Records, arrange
 from a3m.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ COLOURS = {
 FIELDS = (*ATTRIBUTES, *(stem + colour for stem, colours in COLOURS.values() for colour in colours))
 
 
-def read(root: Path, settings: "Data") -> Records:
+def read(root: Path, settings: "Data", task: str = "re-identification") -> Records:
     """Read the original layout below `root`, which contains `Market-1501-v15.09.15/` or is that folder.
 
     `settings.fold` "12": the 17 colours become upper_colour and lower_colour. "27": every field of the file is an
@@ -78,6 +79,8 @@ def read(root: Path, settings: "Data") -> Records:
     Raises DataError on anything missing, empty, unexpected or incomplete; `settings.allow_subset` admits fewer images
     and a missing attribute file (then there are no attribute columns).
     """
+    if task != "re-identification":
+        raise SettingsError(f"dataset.task={task}: Market-1501 is read for re-identification")
     if settings.fold not in FOLDS:
         raise SettingsError(f"data.fold={settings.fold}: Market-1501 knows the folds {' and '.join(FOLDS)}")
     base = _base(root)

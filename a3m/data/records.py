@@ -1,11 +1,12 @@
-"""Records: the one table that every reader returns, its validation, its files, and the validation cut.
+"""Records: the one table that every reader returns, its validation and its files (`a3m.data.folds` cuts the validation part).
 
 One row an image, sorted by `image`, columns in this order:
   image    path below the data set's root, with forward slashes
-  split    train | test (classification); train | query | gallery (re-identification)
+  split    train | test (classification, retrieval); train | query | gallery (re-identification)
   fold     of rows that may train: train | val, or train | val_query | val_gallery; null on all others
-  label    int64: class index from 0, or the original identity (0 = distractor, only in the gallery)
-  camera   Int64, null in classification
+  label    int64: class index from 0, or the original identity (0 = distractor, only in the gallery). In retrieval the
+           classes of train and test are disjoint, as are those of folds train and val; the index runs over all of them
+  camera   Int64, null unless people are re-identified
   x y w h  Float64, the object's box in pixels of the image file, corner counted from 0; all null = the whole image
   attribute.<name>  int64, one column an attribute: index into its value names, -1 = unlabelled
 On disk: `records.parquet` and `description.json` in one folder. The description is written last and removed first, so
@@ -13,8 +14,6 @@ that a folder without it is never taken for whole.
 """
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,13 +21,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from a3m.errors import DataError, SettingsError
+from a3m.errors import DataError
 
 COLUMNS = ("image", "split", "fold", "label", "camera", "x", "y", "w", "h")
 BOX = ("x", "y", "w", "h")
 PREFIX = "attribute."
-SPLITS = {"classification": ("train", "test"), "re-identification": ("train", "query", "gallery")}
-FOLDS = {"classification": ("train", "val"), "re-identification": ("train", "val_query", "val_gallery")}
+SPLITS = {
+    "classification": ("train", "test"),
+    "re-identification": ("train", "query", "gallery"),
+    "retrieval": ("train", "test"),
+}
+FOLDS = {
+    "classification": ("train", "val"),
+    "re-identification": ("train", "val_query", "val_gallery"),
+    "retrieval": ("train", "val"),
+}
 DESCRIPTION_KEYS = ("dataset", "task", "source", "complete", "attributes", "counts", "origin", "checks")
 
 
@@ -36,10 +43,10 @@ DESCRIPTION_KEYS = ("dataset", "task", "source", "complete", "attributes", "coun
 class Records:
     """The images of one data set and what is known about them.
 
-    `description` (all of it can be written as JSON): dataset, task ("classification" | "re-identification"), source
-    ("twins" | "raw"), complete (the counts are the published ones, or the twin's own), attributes {name: [value
-    names]} in column order, classes [names] (classification only), counts, origin, checks [what was checked or
-    dropped, one sentence each].
+    `description` (all of it can be written as JSON): dataset, task ("classification" | "re-identification" |
+    "retrieval"), source ("twins" | "raw"), complete (the counts are the published ones, or the twin's own), attributes
+    {name: [value names]} in column order, classes [names] (not in re-identification), counts, origin, checks [what was
+    checked or dropped, one sentence each].
     """
 
     table: pd.DataFrame
@@ -64,50 +71,6 @@ def arrange(frame: pd.DataFrame, attributes: dict[str, np.ndarray]) -> pd.DataFr
     return table.iloc[order].reset_index(drop=True)
 
 
-def file_sizes(folder: Path) -> dict[str, int]:
-    """Name -> bytes of everything in a folder, from one listing. A broken link does not count as being there.
-
-    Raises DataError when the folder cannot be listed.
-    """
-    sizes = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    sizes[entry.name] = entry.stat().st_size
-                except FileNotFoundError:
-                    continue
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    return sizes
-
-
-def expected_counts(root: Path, base: Path, published: dict[str, int]) -> tuple[str, dict[str, int]]:
-    """Source of a data set and the counts that it must have: a twin's own (`twin.json`), else the published ones.
-
-    `base` is the data set's own folder in or at `root`. A link to a twin's folder does not pass for real data.
-    """
-    path = next((path for path in (root / "twin.json", base.resolve().parent / "twin.json") if path.is_file()), None)
-    if path is None:
-        return "raw", published
-    try:
-        counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
-        counts = {key: int(counts[key]) for key in published}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path}: not the description of a whole twin ({error!r}); delete {path.parent} and draw it again"
-        ) from error
-    return "twins", counts
-
-
-def check_counts(root: Path, counts: dict[str, int], expected: dict[str, int], allow_subset: bool) -> bool:
-    """True when all expected counts are met. Otherwise DataError, or False where a part is allowed."""
-    differ = [f"{key} {counts[key]} instead of {number}" for key, number in expected.items() if counts[key] != number]
-    if differ and not allow_subset:
-        raise DataError(f"{root}: not the complete data set: {', '.join(differ)}; data.allow_subset=true admits a part")
-    return not differ
-
-
 def validate(records: Records) -> None:
     """Raise DataError, naming the row and its image, unless the records keep every promise of this module's head."""
     table, description = records.table, records.description
@@ -124,10 +87,18 @@ def validate(records: Records) -> None:
     _validate_splits(name, table, task)
     _validate_boxes(name, table)
     _validate_attributes(name, table, description["attributes"])
-    if task == "classification":
-        _validate_classes(name, table, description.get("classes"))
-    else:
+    if task == "re-identification":
         _validate_identities(name, table, bool(description["complete"]))
+        return
+    classes = description.get("classes")
+    if not classes:
+        raise DataError(f"{name}: the description holds no class names")
+    bad = (table["label"] < 0) | (table["label"] >= len(classes))
+    _refuse(name, table, bad, f"label is outside 0..{len(classes) - 1}")
+    if task == "classification":
+        _validate_classes(name, table, classes)
+    else:
+        _validate_retrieval(name, table)
 
 
 def _refuse(name: str, table: pd.DataFrame, bad: Any, what: str) -> None:
@@ -186,11 +157,7 @@ def _validate_attributes(name: str, table: pd.DataFrame, attributes: dict[str, l
         _refuse(name, table, bad, f"{attribute} is outside -1..{len(values) - 1}")
 
 
-def _validate_classes(name: str, table: pd.DataFrame, classes: list[str] | None) -> None:
-    if not classes:
-        raise DataError(f"{name}: the description holds no class names")
-    bad = (table["label"] < 0) | (table["label"] >= len(classes))
-    _refuse(name, table, bad, f"label is outside 0..{len(classes) - 1}")
+def _validate_classes(name: str, table: pd.DataFrame, classes: list[str]) -> None:
     trained = set(table.loc[table["fold"] == "train", "label"])
     untrained = [f"{label} ({classes[label]})" for label in range(len(classes)) if label not in trained]
     if untrained:
@@ -198,6 +165,19 @@ def _validate_classes(name: str, table: pd.DataFrame, classes: list[str] | None)
             f"{name}: without training images: class {', '.join(untrained[:5])}{', ...' if len(untrained) > 5 else ''}; "
             "add images, or leave the class out of the data set"
         )
+
+
+def _validate_retrieval(name: str, table: pd.DataFrame) -> None:
+    """Classes of train and test, of train and val are disjoint; what is searched has something to be found."""
+    split, fold, label = table["split"], table["fold"], table["label"]
+    _refuse(name, table, (split == "test") & label.isin(set(label[split == "train"])), "a test class that also trains")
+    _refuse(
+        name, table, (fold == "train") & label.isin(set(label[fold == "val"])), "a class in training and validation"
+    )
+    for what, rows in (("test", split == "test"), ("validation", fold == "val")):
+        sizes = label[rows].value_counts()
+        if len(sizes) and (len(sizes) < 2 or sizes.max() < 2):
+            raise DataError(f"{name}: {what} needs two or more classes, one of them with two or more images")
 
 
 def _validate_identities(name: str, table: pd.DataFrame, complete: bool) -> None:
@@ -253,57 +233,3 @@ def read_regions(folder: Path) -> pd.DataFrame | None:
     """The true regions of a twin's attributes beside its records, or None: columns image, attribute, x, y, w, h in pixels."""
     path = folder / "regions.parquet"
     return pd.read_parquet(path) if path.is_file() else None
-
-
-def cut_validation(table: pd.DataFrame, task: str, share: float, seed: int) -> pd.DataFrame:
-    """The table with column `fold` cut anew: `share` of the training data becomes validation.
-
-    Classification: a share of every class, at least one image of a class of two and more, never all. Re-identification:
-    a share of the identities, whole, with a query and a gallery of their own as Market-1501 has them: of every identity
-    and camera one drawn image is a query, the rest gallery. Identities that only one camera saw stay in training. Of an
-    identity with one image a camera, one drawn image is gallery: otherwise none of its queries had a match.
-    The cut depends on the images and `seed` alone, not on the order of rows. Raises DataError when nothing can be cut.
-    """
-    if not 0 <= share < 1:
-        raise SettingsError(f"data.validation={share}: expected a share from 0 up to, but not including, 1")
-    if task not in CUTS:
-        raise DataError(f"no validation can be cut for task {task!r}; known are {', '.join(CUTS)}")
-    train = table[table["split"] == "train"].sort_values("image")
-    fold = dict.fromkeys(train["image"], "train")
-    if share > 0:
-        fold |= CUTS[task](train, share, np.random.default_rng(seed))
-    return table.assign(fold=pd.Series([fold.get(image) for image in table["image"]], index=table.index))
-
-
-def _cut_classes(train: pd.DataFrame, share: float, generator: np.random.Generator) -> dict[str, str]:
-    fold: dict[str, str] = {}
-    for _, images in train.groupby("label", sort=True)["image"]:
-        number = min(max(round(share * len(images)), 1), len(images) - 1)
-        fold |= dict.fromkeys(generator.permutation(images.to_numpy(dtype=object))[:number], "val")
-    if not fold:
-        raise DataError(f"data.validation={share}: no class has two training images; set data.validation=0")
-    return fold
-
-
-def _cut_identities(train: pd.DataFrame, share: float, generator: np.random.Generator) -> dict[str, str]:
-    cameras = train.groupby("label", sort=True)["camera"].nunique()
-    seen_twice = cameras.index[cameras > 1].to_numpy()
-    number = min(max(round(share * len(cameras)), 1), len(seen_twice), len(cameras) - 1)
-    if number < 1:
-        raise DataError(f"data.validation={share}: no training identity that two cameras saw; set data.validation=0")
-    fold: dict[str, str] = {}
-    for identity in sorted(generator.permutation(seen_twice)[:number]):
-        own = train[train["label"] == identity]
-        fold |= dict.fromkeys(own["image"], "val_gallery")
-        queries = [generator.choice(i.to_numpy(dtype=object)) for _, i in own.groupby("camera", sort=True)["image"]]
-        if len(queries) == len(own):
-            queries.pop(int(generator.integers(len(queries))))
-        fold |= dict.fromkeys(queries, "val_query")
-    return fold
-
-
-# Retrieval will cut whole training classes: one more function here.
-CUTS: dict[str, Callable[[pd.DataFrame, float, np.random.Generator], dict[str, str]]] = {
-    "classification": _cut_classes,
-    "re-identification": _cut_identities,
-}
