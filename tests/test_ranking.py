@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from a3m.metrics import ranking
-from a3m.metrics.ranking import recall_at_k, score_reid
+from a3m.metrics.ranking import recall_at_k, retrieve, score_reid, score_reid_distances
 
 
 def angles(*degrees: float) -> np.ndarray:
@@ -292,6 +292,53 @@ def test_bad_input_is_refused_by_name(change, message):
         score_reid(**(GOOD | change))
 
 
+# --- from a matrix of distances -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [2, 6, 1000])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.float32])
+def test_a_matrix_of_the_same_distances_scores_the_same(monkeypatch, values, kind):
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 8 * 61 * 4)
+    query, gallery, *people = random_case(7, values)
+    distances = ((query[:, None] - gallery[None]) ** 2).sum(axis=2)
+    assert (people[1] == -1).any()  # junk, so that the places of the rest have moved
+    matrix = torch.tensor(distances, dtype=kind) if isinstance(kind, torch.dtype) else distances.astype(kind)
+    expected = score_reid(query, gallery, *people, distance="euclidean")
+    scores = score_reid_distances(matrix, *people)
+    assert scores.rank == expected.rank
+    for name in ("average_precision_rectangular", "average_precision_trapezoid", "first_match", "nearest"):
+        np.testing.assert_array_equal(getattr(scores, name), getattr(expected, name))
+    asked = score_reid_distances(matrix, *people, average_precision="trapezoid", ranks=(3,))
+    assert (asked.map, list(asked.rank)) == (expected.map_trapezoid, [3])
+
+
+def test_ties_in_a_matrix_count_against_the_model_up_to_its_rounding():
+    call = [5], [6, 5, 7], [1], [2, 2, 2]
+    for match, first in ((0.3, 2), (0.3 - 1e-7, 2), (0.3 + 1e-7, 2), (0.3 - 1e-5, 1), (0.3 + 1e-5, 2)):
+        distances = np.array([[0.3, match, 1.0]], np.float32)
+        assert score_reid_distances(distances, *call).first_match.tolist() == [first]
+    assert score_reid_distances([[-0.5, -0.7, 0.0]], *call).first_match.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("distances", "message"),
+    [
+        ([[0, np.nan], [1, 0]], "NaN or infinity, first in row 0"),
+        ([[0, 1], [0, np.inf]], "NaN or infinity, first in row 1"),
+        ([0, 1], "shape"),
+        (np.empty((2, 0)), "shape"),
+        ([["a", "b"], ["c", "d"]], "real numbers"),
+        ([[0, 1, 2], [0, 1, 2]], "gallery_ids has shape"),
+        ([[0, 1]], "query_ids has shape"),
+    ],
+)
+def test_a_bad_matrix_is_refused(distances, message):
+    people = {name: values for name, values in GOOD.items() if name not in ("query", "gallery")}
+    score_reid_distances([[0, 1], [1, 0]], **people)
+    with pytest.raises(ValueError, match=message):
+        score_reid_distances(distances, **people)
+
+
 # --- recall@K -----------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +367,24 @@ def test_recall_equals_plain_loops_with_many_ties(monkeypatch, values):
     ks = (1, 2, 4, 8, 69)
     assert recall_at_k(embeddings, labels, ks) == pytest.approx(plain_recall(embeddings, labels, ks))
     assert recall_at_k(torch.tensor(embeddings), torch.tensor(labels), ks) == recall_at_k(embeddings, labels, ks)
+
+
+@pytest.mark.parametrize("values", [2, 4, 1000])
+def test_first_match_and_nearest_of_each_image_by_plain_loops(monkeypatch, values):
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 8 * 70 * 9)
+    rng = np.random.default_rng(values)
+    embeddings, labels = 1 + rng.integers(0, values, (70, 3)), rng.integers(0, 12, 70)
+    labels[0] = 99  # alone in its class
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    retrieved = retrieve(embeddings, labels)
+    for i in range(70):
+        order = sorted(
+            (round(-float(unit[i] @ unit[j]), 9), bool(labels[i] == labels[j]), j) for j in range(70) if j != i
+        )
+        matches = [rank for rank, (_, same, _) in enumerate(order, 1) if same]
+        assert retrieved.first_match[i] == (matches[0] if matches else 0)
+        assert retrieved.nearest[i] == order[0][2]
+    assert (retrieved.first_match[0], labels[retrieved.nearest[0]] != 99) == (0, True)
 
 
 def test_recall_leaves_out_the_image_but_not_its_copy():
