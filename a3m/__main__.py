@@ -8,6 +8,8 @@ HELP = """usage: a3m <verb> [setting=value ...]
             a3m train dataset=market1501 method=a3m seed=0
             a3m train dataset=cub200 method=baseline1 train.on=train      (measured on the validation part)
             a3m train --cfg job                                                (every setting and its value)
+  check   check a data set of your own: one CSV and its images         a3m check data/raw/manifest/manifest.csv
+  plan    trials, images and hours of all studies; a trial that several share counts once     a3m plan profile=paper
   ui      open the MLflow UI on this project's store                           a3m ui [port=5000]
   clean   remove checkpoints and caches of finished trials                     a3m clean [plan=true]
 
@@ -23,7 +25,13 @@ def main() -> None:
         return
     from a3m import commands
 
-    verbs = {"train": commands.train, "ui": commands.ui, "clean": commands.clean}
+    verbs = {
+        "train": commands.train,
+        "plan": commands.plan,
+        "ui": commands.ui,
+        "clean": commands.clean,
+        "check": commands.check,
+    }
     if verb not in verbs:
         print(f"error: a3m {verb}: no such verb; expected one of {', '.join(verbs)} (a3m --help)", file=sys.stderr)
         sys.exit(2)

@@ -25,6 +25,24 @@ def train(params: Params, root: Path) -> None:
             print(f"  {name:32s} {value:.4f}")
 
 
+def check() -> None:
+    """Check a user's own data set; exit code 0 when fine, 1 with problems."""
+    from a3m import check as checking
+    from a3m.console import counted
+
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(checking.HELP, end="")
+        return
+    with config.user_errors():
+        if len(arguments) != 1:
+            raise SettingsError("a3m check: expected one CSV file, for example data/raw/manifest/manifest.csv")
+        with counted("opening images") as progress:
+            checked = checking.check(Path(arguments[0]), progress)
+        print("\n".join(checking.report(checked)))
+        sys.exit(1 if checked.problems else 0)
+
+
 def ui() -> None:
     """Serve the MLflow UI of this project on loopback; `port=5001` chooses another port."""
     from a3m import runs
@@ -60,6 +78,14 @@ def ui() -> None:
             sys.exit(subprocess.run(command, check=False, env=environment).returncode)
         except KeyboardInterrupt:
             sys.exit(0)
+
+
+@config.main()
+def plan(params: Params, root: Path) -> None:
+    """What every study of params.yaml would train: trials, images to be seen, and hours at a measured or stated rate."""
+    from a3m import study
+
+    study.plan_all(params, root, sys.argv[1:])
 
 
 @config.main()

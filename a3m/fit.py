@@ -117,16 +117,19 @@ def autocast(settings: "Train") -> AbstractContextManager[None]:
 # --- optimiser and schedule ---------------------------------------------------------------------------------------------
 
 
-def make_optimiser(
-    model: nn.Module, settings: "Train", criterion: nn.Module | None = None
-) -> torch.optim.Optimizer:
-    """SGD or AdamW over two groups: the new layers with the criterion's own parameters, and the backbone at `backbone_factor`
-    times their learning rate.
+def make_optimiser(model: nn.Module, settings: "Train", criterion: nn.Module | None = None) -> torch.optim.Optimizer:
+    """SGD or AdamW over groups: the new layers; the backbone at `backbone_factor` times their learning rate; what the criterion
+    holds itself, such as proxies, at its own `learning_rate_factor` (1 where it names none).
     """
     backbone = [p for name, p in model.named_parameters() if name.startswith("backbone.")]
     new = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
-    new += list(criterion.parameters()) if criterion is not None else []
-    groups = [{"params": new, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_factor}]
+    groups: list[dict[str, Any]] = [
+        {"params": new, "factor": 1.0},
+        {"params": backbone, "factor": settings.backbone_factor},
+    ]
+    if criterion is not None and any(True for _ in criterion.parameters()):
+        factor = float(getattr(criterion, "learning_rate_factor", 1.0))
+        groups.append({"params": list(criterion.parameters()), "factor": factor})
     rate = (
         settings.stages[0] if settings.schedule == "stages" else settings.learning_rate
     )  # `set_learning_rate` sets it anyway

@@ -1,7 +1,7 @@
 """From a space to trials, and what is known of each: finished, interrupted, failed, or new."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from a3m.relevance import dataset_digest, trial_settings
 from a3m.settings import Params, get, varied
 from a3m.space import Point
 from a3m.state import Checkpoints, holder
+from a3m.weights_source import weights_file
 
 STATES = {
     "finished": "finished, reused",
@@ -52,7 +53,9 @@ def expand(
     `seeds` at the top of the settings overrides both.
     """
     usual = get(params, f"{study}.seeds")
-    points = [({k: v for k, v in point.items() if k != "seeds"}, params.seeds or point.get("seeds", usual)) for point in space]
+    points = [
+        ({k: v for k, v in point.items() if k != "seeds"}, params.seeds or point.get("seeds", usual)) for point in space
+    ]
     trials: dict[str, tuple[Trial, dict[str, Any], int, str]] = {}
     for seed in sorted({seed for _, seeds in points for seed in seeds}):
         for point, seeds in points:
@@ -82,9 +85,10 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
         digest = "not packed"
     settings = trial_settings(params, seed)
     weights = ""
-    if params.backbone.weights not in ("none", "pretrained"):
+    file = _weights_file(params, root)
+    if file is not None:
         # The key names what the file holds, not where it lies.
-        weights = str((root / params.backbone.weights).resolve())
+        weights = str(file)
         settings["backbone"]["weights"] = _weights_digest(weights)
     return Trial(
         settings=settings,
@@ -97,6 +101,16 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
         checkpoint_every=params.train.checkpoint_every,
         validate_every=params.train.validate_every,
     )
+
+
+def _weights_file(params: Params, root: Path) -> Path | None:
+    """The file of initial weights; a plan is made also where it is not there yet."""
+    try:
+        return weights_file(params.backbone.weights, root)
+    except SettingsError:
+        if not params.plan:
+            raise
+        return None
 
 
 @functools.cache

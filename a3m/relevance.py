@@ -15,7 +15,10 @@ from a3m.settings import Method, Params, resolved_head
 
 HOW = ("workers", "checkpoint_every", "validate_every")  # settings of `train` that do not change the weights
 # Sections that a study of methods reads besides its own.
-OF_A_STUDY = ("dataset", "backbone", "method", "baseline1", "loss", "train", "test", "modern", "seeds", "reuse", "partial", "retry_failed")  # fmt: skip
+OF_A_STUDY = (
+    "dataset", "backbone", "method", "baseline1", "loss", "train", "test", "modern", "seeds", "reuse", "partial",
+    "retry_failed",
+)  # fmt: skip
 UNREAD_BY_SCHEDULE = {
     "step": ("warmup_epochs", "stages", "update_decay"),
     "cosine": ("last_epochs", "stages", "update_decay"),
@@ -77,7 +80,7 @@ def _loss(params: Params) -> dict[str, Any]:
 
 def _train(params: Params) -> dict[str, Any]:
     train = asdict(params.train)
-    unread = (*HOW, *UNREAD_BY_SCHEDULE[params.train.schedule])
+    unread: tuple[str, ...] = (*HOW, *UNREAD_BY_SCHEDULE[params.train.schedule])
     if params.train.optimiser == "adamw":
         unread += ("momentum", "nesterov")
     if not params.method.attribute_labels:

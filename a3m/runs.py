@@ -138,6 +138,13 @@ class Store:
                 with _store_errors(self.uri):
                     self.client.set_tag(run.run_id, f"study.{study}", "yes")
 
+    def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """Copy an artifact of a run into `folder`; None where the run has none of that name."""
+        with _store_errors(self.uri):
+            if name not in {artifact.path for artifact in self.client.list_artifacts(run_id)}:
+                return None
+            return Path(self.client.download_artifacts(run_id, name, str(folder)))
+
     def upload(self, run_id: str, file: Path, name: str) -> None:
         """Copy a file to a run's artifacts into the folder `name`."""
         with _store_errors(self.uri):
@@ -226,6 +233,7 @@ class Recorder:
             "source": source,
             "method": str(trial.settings["method"]["name"]),
             "seed": str(trial.settings["seed"]),
+            "backbone": str(trial.settings["backbone"]["name"]),
             "host": socket.gethostname(),
             "mlflow.source.git.commit": commit,
             **{f"version.{name}": importlib.metadata.version(name) for name in VERSIONS},

@@ -20,7 +20,10 @@ class Dataset:
     name: str = "market1501"
     reader: str = "market1501"  # module of a3m/data
     images: str = "market1501"  # folder below data/twins or data/raw; several data sets may share one
-    task: str = "re-identification"  # classification | re-identification | retrieval; own data: "" follows from the file
+    task: str = (
+        "re-identification"  # classification | re-identification | retrieval; own data: "" follows from the file
+    )
+    train_images: int = 12936  # published training images: what a plan reckons with before the data are packed
 
 
 @dataclass
@@ -194,7 +197,9 @@ class Cluster:
     gpus_per_trial: float = -1.0  # -1: one where there are GPUs
     max_concurrent: int = 0  # 0: as many as fit
     retries: int = 2  # of a trial that was killed, ran out of memory or lost its machine
-    images_per_second: float = 0.0  # trained by one trial: what a plan reckons with; 0: measured by the runs that are there
+    images_per_second: float = (
+        0.0  # trained by one trial: what a plan reckons with; 0: measured by the runs that are there
+    )
 
 
 @dataclass
@@ -338,9 +343,10 @@ def get(params: Params, path: str) -> Any:
     """The value of a setting path such as `loss.alpha`. Raises SettingsError when there is none."""
     value: Any = params
     for name in path.split("."):
-        if not hasattr(value, name):
+        inner = value if isinstance(value, Mapping) else vars(value) if is_dataclass(value) else {}
+        if name not in inner:
             raise SettingsError(f"{path}: no such setting")
-        value = getattr(value, name)
+        value = inner[name]
     return value
 
 
@@ -348,6 +354,9 @@ def put(params: Params, path: str, value: Any) -> None:
     """Set a setting path in place. Raises SettingsError for an unknown path or a value of another type."""
     *sections, name = path.split(".")
     target = get(params, ".".join(sections)) if sections else params
+    if isinstance(target, dict):  # such as method.loss_arguments, whose names the loss checks
+        target[name] = value
+        return
     present = get(params, path)
     if is_dataclass(present):
         raise SettingsError(

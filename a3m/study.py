@@ -1,14 +1,15 @@
-"""A study: the trials of a space, which of them are done, training the rest, and the results as a file.
+"""A study: the trials of a space, which of them are done, training the rest, and the results as files.
 
 `run` is what every file in sweeps/ calls. It looks the keys of its trials up in MLflow first: finished ones are reused,
 interrupted ones continued from their last checkpoint in the same run, the rest trained; it prints that plan.
 """
 
 import hashlib
+import importlib.util
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,18 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import cluster, runs
-from a3m.errors import StoreError, UserError
+from a3m import cluster, config, cost, runs, samples
+from a3m.errors import SettingsError, StoreError, UserError
 from a3m.identity import Trial
-from a3m.plan import TRAINED, Planned, Point, expand, look_up, print_plan, store_exists
+from a3m.plan import TRAINED, Planned, expand, look_up, print_plan, store_exists
 from a3m.settings import Params
+from a3m.space import Point
 from a3m.state import Checkpoints
 from a3m.work import job_of, perform, source_label
 
 
 def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
-    """Bring a study to completion and write results/<study>.csv and results/<study>.runs.csv.
+    """Bring a study to completion and write results/<study>.csv, results/<study>.runs.csv and results/<study>.samples.npz.
 
     Raises UserError with the list when trials did not finish, unless params.partial. Raises UserError on what stops everything.
     """
@@ -36,6 +38,10 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
     planned = look_up(params, trials, store, experiment)
     print_plan(console, params, study, planned)
+    known = store.find(experiment).values() if store is not None else ()
+    total = cost.cost(params, root, planned, known)
+    if total.trials:
+        console.print(f"  {cost.text(total)}")
     if params.plan:
         return
     assert store is not None
@@ -52,6 +58,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     finally:
         found = _settled(params, planned, store, experiment)
         rows = write_results(params, root, study, found, store.uri, parent)
+        samples.gather(store, found, rows["source"].iloc[0], root / "results" / f"{study}.samples.npz")
         for one in found:
             if one.state == "interrupted" and one.found is not None and one.found.status == runs.RUNNING:
                 store.end(one.found.run_id, runs.KILLED)
@@ -68,6 +75,45 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
             raise UserError(f"{message}\n(retry_failed=true trains them again, partial=true goes on without them)")
         console.print(message)
     console.print(f"results/{study}.csv: {len(found) - len(bad)} finished trials of {len(found)}")
+
+
+def plan_all(params: Params, root: Path, overrides: Sequence[str]) -> None:
+    """Print a line a study of params.yaml and the sum; a trial that several studies share counts once."""
+    console = Console(soft_wrap=True, highlight=False)
+    given = [override for override in overrides if not override.startswith("dataset=")]
+    counted: set[str] = set()
+    totals: list[cost.Cost] = []
+    console.print(f"profile {params.profile}")
+    for study in params.studies:
+        chosen = config.load_study(study, [*given, "plan=true"], root=root)
+        store = runs.open_store(chosen.store.uri, root) if store_exists(chosen, root) else None
+        experiment = store.experiment(chosen.dataset.name, root, create=False) if store is not None else ""
+        planned = look_up(chosen, expand(chosen, root, study, space_of(study, root)(chosen)), store, experiment)
+        new = [one for one in planned if one.trial.key not in counted]
+        counted |= {one.trial.key for one in new}
+        totals.append(cost.cost(chosen, root, new, store.find(experiment).values() if store is not None else ()))
+        done = len(new) - totals[-1].trials
+        shared = f", {len(planned) - len(new)} of them counted above" if len(new) < len(planned) else ""
+        console.print(
+            f"  {study} on {chosen.dataset.name}: {len(planned)} trials{shared}, {done} done; {cost.text(totals[-1])}"
+        )
+    hours = [total.hours for total in totals]
+    known = [value for value in hours if value is not None]
+    summed = f", {sum(known):.1f} device-hours" if len(known) == len(hours) else ""
+    console.print(
+        f"  in all: {sum(t.trials for t in totals)} trials to train, {sum(t.images for t in totals):,} images to be seen{summed}"
+    )
+
+
+def space_of(study: str, root: Path) -> Callable[[Params], Sequence[Point]]:
+    """The function `space` of sweeps/<study>.py: its rows under given settings. Raises SettingsError when there is no such file."""
+    path = root / "sweeps" / f"{study}.py"
+    spec = importlib.util.spec_from_file_location(f"sweep_{study}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise SettingsError(f"params.yaml: studies names {study}, but {path} is not there")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.space
 
 
 def _settled(params: Params, planned: Sequence[Planned], store: runs.Store, experiment: str) -> list[Planned]:
@@ -122,10 +168,13 @@ def _train(
     return lost
 
 
+HEADLINE = ("rank1", "mAP", "accuracy", "recall1", "nmi")
+
+
 def _headline(metrics: Mapping[str, Any]) -> str:
     """The one or two numbers that a line on the terminal shows."""
     for prefix in ("test", "val"):
-        shown = [name for name in (f"{prefix}/rank1", f"{prefix}/mAP", f"{prefix}/accuracy") if name in metrics]
+        shown = [name for name in (f"{prefix}/{short}" for short in HEADLINE) if name in metrics]
         if shown:
             return "  ".join(f"{name} {100 * metrics[name]:.1f} %" for name in shown)
     return ""
@@ -153,6 +202,7 @@ def write_results(
                 "method": settings["method.name"],
                 "seed": one.seed,
                 **{path: settings.get(path, one.point.get(path)) for path in varying},
+                "data.height": params.data.height,
                 "train.on": settings["train.on"],
                 "train.epochs": settings["train.epochs"],
                 "data": one.trial.data,
@@ -177,6 +227,7 @@ def write_results(
                     "host": one.found.tags.get("host", ""),
                     "started": pd.Timestamp(one.found.started, unit="s").isoformat(timespec="seconds"),
                     "seconds": round(one.found.ended - one.found.started, 1) if one.found.ended else "",
+                    "images_per_second": one.found.tags.get("images_per_second", ""),
                     "commit": one.found.tags.get("mlflow.source.git.commit", ""),
                 }
             )
@@ -194,7 +245,7 @@ def write_results(
 
 
 def _tested(metric: str) -> bool:
-    return metric.startswith(("test/", "val/"))
+    return metric.startswith(("test/", "val/", "model/"))
 
 
 def publish(params: Params, root: Path, study: str, files: Sequence[Path]) -> None:

@@ -16,11 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from a3m import evaluate, identity, loss
 from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation_regions, parts
 from a3m.data.pack import Pack, open_verified
-from a3m.errors import DataError, StoreError
+from a3m.errors import DataError, SettingsError, StoreError
 from a3m.fit import Report, fit
 from a3m.identity import Trial
 from a3m.model import Output, build
@@ -54,15 +55,13 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
         len(rows.classes),
         pack.attribute_sizes,
     )
+    width, cost = probe(model, pack.input_size)
+    weighed: Any = SimpleNamespace(**{"alpha": 0.0, "beta": 0.0} | trial.settings["loss"])
+    criterion = loss.build(settings.method, weighed, len(rows.classes), width, settings.seed)
     batches = TrainBatches(pack, rows.train, rows.classes, settings.train, settings.seed, *_normalisation(model))
-    alpha, beta = (trial.settings["loss"].get(name, 0.0) for name in ("alpha", "beta"))
-
-    def criterion(output: Output, labels: Tensor, attributes: Tensor) -> loss.Losses:
-        smoothing = settings.loss.label_smoothing
-        return loss.total(output, labels, attributes, alpha=alpha, beta=beta, label_smoothing=smoothing)
 
     def validate(tested: nn.Module) -> dict[str, float]:
-        return test(tested, pack, rows, settings.train.device)[0]
+        return test(tested, pack, rows, settings)[0]
 
     tested = fit(
         model,
@@ -74,23 +73,24 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
         report=report,
         validate=validate if settings.train.on == "train" else None,
     )
-    metrics, predictions, embeddings = test(tested, pack, rows, settings.train.device)
-    _write_outputs(trial, tested, predictions, embeddings)
-    return metrics
+    metrics, predictions, embeddings, maps = test(tested, pack, rows, settings)
+    _write_outputs(trial, tested, predictions, {"embeddings": embeddings, "attention": maps})
+    return metrics | cost
 
 
 # Settings of the head that a method does not read are not in its key; the builder is given what has no effect.
 UNREAD_HEAD = {
-    "d": 1, "branch": "linear", "dropout": 0.0, "attend": "before_dropout", "merge": "max", "normalise_scores": False,
-    "normalise_features": False, "fuse": "sum", "fusion": "corrected",
+    "d": 1, "attributes": None, "neck": False, "branch": "linear", "dropout": 0.0, "attend": "before_dropout",
+    "merge": "max", "normalise_scores": False, "normalise_features": False, "fuse": "sum", "fusion": "corrected",
 }  # fmt: skip
 
 
 def _namespace(settings: dict[str, Any]) -> Any:
-    """Nested settings with attribute access; what timm is given as arguments stays a dict."""
+    """Nested settings with attribute access; what timm or a loss is given as arguments stays a dict."""
     nested = {name: _namespace(value) if isinstance(value, dict) else value for name, value in settings.items()}
-    if "arguments" in settings:
-        nested["arguments"] = settings["arguments"]
+    for name in ("arguments", "loss_arguments"):
+        if name in settings:
+            nested[name] = settings[name]
     return SimpleNamespace(**nested)
 
 
@@ -119,58 +119,121 @@ def _normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.tensor(backbone.mean), torch.tensor(backbone.std)
 
 
+def probe(model: nn.Module, input_size: tuple[int, int]) -> tuple[int, dict[str, float]]:
+    """Size of the compared vector, and what the network costs: its parameters, and the multiply-adds x 2 of one image."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        output: Output = model(torch.zeros(1, 3, *input_size))
+    model.train(was_training)
+    parameters = float(sum(parameter.numel() for parameter in model.parameters()))
+    return output.embedding.shape[1], {"model/parameters": parameters, "model/flops": float(counter.get_total_flops())}
+
+
 # --- testing ------------------------------------------------------------------------------------------------------------
+
+MAPS = 48  # images whose attention maps are kept, evenly over those that are tested
 
 
 def test(
-    model: nn.Module, pack: Pack, rows: Parts, device: str
-) -> tuple[dict[str, float], pd.DataFrame, dict[str, np.ndarray]]:
-    """Test on the rows that `train.on` leaves for it -> (metrics named test/... or val/..., predictions, embeddings).
+    model: nn.Module, pack: Pack, rows: Parts, settings: Any
+) -> tuple[dict[str, float], pd.DataFrame, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Test on the rows that `train.on` leaves for it -> (metrics named test/... or val/..., predictions, embeddings, maps).
 
     Predictions have a row a test image or query. Embeddings: `final` what is compared, `category` v, `attribute` the mean
-    of the a_k, each (N, .) for the rows of the pack in `rows`.
+    of the a_k, each (N, .) for the rows of the pack in `rows`. Maps: raw scores and merged weights m of some of them.
     """
     order = np.concatenate(list(rows.test.values()))
-    regions = evaluation_regions(pack, order)
-    seen = evaluate.collect(model, evaluation_batches(pack, order, *_normalisation(model)), device, regions=regions)
-    metrics, predictions = _score_people(pack, rows, seen) if "query" in rows.test else _score_classes(pack, rows, seen)
+    shown = len(rows.test["query"]) if "query" in rows.test else len(order)
+    seen = evaluate.collect(
+        model,
+        evaluation_batches(pack, order, *_normalisation(model)),
+        settings.train.device,
+        regions=evaluation_regions(pack, order),
+        keep_logits=pack.description["task"] == "classification",
+        keep_maps=np.unique(np.linspace(0, shown - 1, MAPS).astype(np.int64)),
+    )
+    metrics, predictions = SCORE[pack.description["task"]](pack, rows, seen, settings)
     if seen.attribute_predictions is not None:
-        named = _with_attributes(pack, rows, order)
-        train_labels = pack.attributes[rows.train]
-        names = pack.attribute_names
-        metrics |= evaluate.attributes(seen.attribute_predictions[named], seen.attributes[named], names, train_labels)
-        hits = seen.localisation_hits
-        count = len(predictions)  # re-identification: the queries, which come first
-        columns = (seen.attribute_predictions[:count], seen.attributes[:count], None if hits is None else hits[:count])
-        predictions = predictions.join(evaluate.attribute_columns(names, *columns))
-        if hits is not None and regions is not None and seen.map_size is not None:
-            train_regions = evaluation_regions(pack, rows.train)
-            assert train_regions is not None
-            metrics |= evaluate.localise_attributes(hits, regions, train_regions, names, seen.map_size)
+        found, columns = _score_attributes(pack, rows, seen, order, len(predictions))
+        metrics |= found
+        predictions = predictions.join(columns)
     metrics |= seen.attention
     embeddings = {"rows": order, "final": seen.embedding, "category": seen.category_embedding}
     if seen.attribute_embedding is not None:
         embeddings["attribute"] = seen.attribute_embedding
-    return {f"{rows.prefix}/{name}": value for name, value in metrics.items()}, predictions, embeddings
+    maps: dict[str, np.ndarray] = {}
+    if seen.maps_scores is not None and seen.maps_weights is not None and seen.map_size is not None:
+        maps = {
+            "rows": order[seen.maps_positions],
+            "scores": seen.maps_scores.reshape(*seen.maps_scores.shape[:2], *seen.map_size),
+            "weights": seen.maps_weights.reshape(-1, *seen.map_size),
+        }
+    return {f"{rows.prefix}/{name}": value for name, value in metrics.items()}, predictions, embeddings, maps
 
 
-def _score_classes(pack: Pack, rows: Parts, seen: evaluate.Collected) -> tuple[dict[str, float], pd.DataFrame]:
+def _score_attributes(
+    pack: Pack, rows: Parts, seen: evaluate.Collected, order: np.ndarray, shown: int
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Accuracy of the attributes, where the true regions are known also of their maps; columns for the first `shown` images."""
+    assert seen.attribute_predictions is not None
+    named = _with_attributes(pack, rows, order)
+    names = pack.attribute_names
+    absent = [
+        values.index("absent") if "absent" in values else None for values in pack.description["attributes"].values()
+    ]
+    metrics = evaluate.attributes(
+        seen.attribute_predictions[named], seen.attributes[named], names, pack.attributes[rows.train], absent=absent
+    )
+    hits, regions = seen.localisation_hits, evaluation_regions(pack, order)
+    if hits is not None and regions is not None and seen.map_size is not None:
+        train_regions = evaluation_regions(pack, rows.train)
+        assert train_regions is not None
+        metrics |= evaluate.localise_attributes(hits, regions, train_regions, names, seen.map_size)
+    columns = (seen.attribute_predictions[:shown], seen.attributes[:shown], None if hits is None else hits[:shown])
+    return metrics, evaluate.attribute_columns(names, *columns)
+
+
+def _score_classes(
+    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
+) -> tuple[dict[str, float], pd.DataFrame]:
     """Accuracy; labels and predictions of the frame are those of the data set."""
-    assert seen.logits is not None
+    if seen.logits is None:
+        raise SettingsError(
+            f"method={settings.method.name} trains no classifier: it is for retrieval and re-identification, not for classification"
+        )
     labels = np.searchsorted(rows.classes, seen.labels)
     metrics, frame = evaluate.classify(seen.logits, labels, ids=[pack.names[row] for row in seen.index])
     return metrics, frame.assign(label=rows.classes[frame["label"]], prediction=rows.classes[frame["prediction"]])
 
 
-def _score_people(pack: Pack, rows: Parts, seen: evaluate.Collected) -> tuple[dict[str, float], pd.DataFrame]:
-    """CMC and mAP of the queries, which come first, against the gallery."""
+def _score_people(
+    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """CMC and mAP of the queries, which come first, against the gallery; with test.rerank also after re-ranking."""
     queries = len(rows.test["query"])
     names = [pack.names[row] for row in seen.index]
     query, gallery = slice(None, queries), slice(queries, None)
-    return evaluate.re_identify(
+    arrays = (
         seen.embedding[query], seen.embedding[gallery], seen.labels[query], seen.labels[gallery],
-        seen.cameras[query], seen.cameras[gallery], ids=names[query], gallery_names=names[gallery],
+        seen.cameras[query], seen.cameras[gallery],
     )  # fmt: skip
+    metrics, frame = evaluate.re_identify(*arrays, ids=names[query], gallery_names=names[gallery])
+    if hasattr(settings, "test"):
+        again = settings.test
+        metrics |= evaluate.re_identify_reranked(*arrays, k1=again.k1, k2=again.k2, lambda_=again.lambda_)
+    return metrics, frame
+
+
+def _score_retrieval(
+    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Recall@K, each image against all others, and NMI of k-means, whose seed is the trial's."""
+    names = [pack.names[row] for row in seen.index]
+    return evaluate.retrieve(seen.embedding, seen.labels, ids=names, seed=settings.seed)
+
+
+SCORE = {"classification": _score_classes, "re-identification": _score_people, "retrieval": _score_retrieval}
 
 
 def _with_attributes(pack: Pack, rows: Parts, order: np.ndarray) -> np.ndarray:
@@ -182,26 +245,28 @@ def _with_attributes(pack: Pack, rows: Parts, order: np.ndarray) -> np.ndarray:
 
 
 def _write_outputs(
-    trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]
+    trial: Trial, model: nn.Module, predictions: pd.DataFrame, arrays: dict[str, dict[str, np.ndarray]]
 ) -> None:
-    """weights.safetensors, embeddings.safetensors, predictions.parquet, settings.json, and the digest of each."""
+    """weights.safetensors, embeddings.safetensors, attention.safetensors, predictions.parquet, settings.json, digests.json."""
     folder = trial.outputs
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write_files(folder, trial, model, predictions, embeddings)
+        _write_files(folder, trial, model, predictions, arrays)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"{folder}: cannot be written ({error}): make room or set store.state") from error
 
 
 def _write_files(
-    folder: Path, trial: Trial, model: nn.Module, predictions: pd.DataFrame, embeddings: dict[str, np.ndarray]
+    folder: Path, trial: Trial, model: nn.Module, predictions: pd.DataFrame, arrays: dict[str, dict[str, np.ndarray]]
 ) -> None:
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "weights.safetensors"
     )
-    arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in embeddings.items()}
-    save_file(arrays, folder / "embeddings.safetensors")
+    for file, named in arrays.items():
+        if named:
+            tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in named.items()}
+            save_file(tensors, folder / f"{file}.safetensors")
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     identity_of = {"key": trial.key, "data": trial.data, "code": trial.code, "settings": trial.settings}
     (folder / "settings.json").write_text(json.dumps(identity_of, indent=1, sort_keys=True) + "\n")

@@ -17,15 +17,16 @@ from a3m.settings import Params
 CENTRE = {"loss.alpha": 0.5, "loss.beta": 0.5}
 
 
-def space(values: list[float]) -> list[dict[str, float]]:
+def space(params: Params) -> list[dict[str, float]]:
     """The centre, then each of alpha and beta at the other values with the other fixed at the centre."""
+    values = params.alpha_beta.values
     lines = [{**CENTRE, path: value} for path in CENTRE for value in values if value != CENTRE[path]]
     return [dict(CENTRE), *lines]
 
 
 @config.main(study="alpha_beta", swept=list(CENTRE))
 def main(params: Params, root: Path) -> None:
-    study.run(params, root, "alpha_beta", space(params.alpha_beta.values))
+    study.run(params, root, "alpha_beta", space(params))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,16 @@ from pathlib import Path
 
 from a3m import config, study
 from a3m.settings import Params
-from a3m.space import retrieval
+from a3m.space import Point, retrieval
+
+
+def space(params: Params) -> list[Point]:
+    return retrieval(params.cub200_retrieval)
 
 
 @config.main(study="cub200_retrieval", swept=["method"])
 def main(params: Params, root: Path) -> None:
-    study.run(params, root, "cub200_retrieval", retrieval(params.cub200_retrieval))
+    study.run(params, root, "cub200_retrieval", space(params))
 
 
 if __name__ == "__main__":

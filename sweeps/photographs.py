@@ -1,7 +1,7 @@
 """Real photographs on a CPU: the CUB-200-2011 classes that are at hand, EfficientNet-Lite0 from ImageNet fine-tuned end to end.
 
-Size: three methods x seeds (profile `finetune`), about 6 minutes a trial and core at 128 pixels for 25 classes. Not part of `dvc repro`:
-`make photographs` prepares data/raw/cub200 (allow_subset), packs it and runs this.
+Size: four rows x seeds (profile `finetune`), about 6 minutes a trial and core at 128 pixels for 25 classes. Not part of
+`dvc repro`: `make photographs` prepares data/raw/cub200 (data.allow_subset), packs it and runs this.
 Expect: nothing of the benchmark: a part of the classes. Seeds differ by 2-3 points, so three of them cannot rank methods.
 Lands in: results/photographs.csv, then the report; docs/photographs.md says what came out here.
 

@@ -1,11 +1,12 @@
 """Equation 11 by hand, and the mask of unlabelled attributes."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from a3m.loss import attribute_loss, total
+from a3m.loss import attribute_loss, build, total
 from a3m.model import Output
 
 
@@ -101,3 +102,13 @@ def test_label_smoothing_by_hand():
 def test_the_wrong_number_of_attribute_columns_is_an_error_of_ours():
     with pytest.raises(ValueError, match="3 attribute columns for 2"):
         attribute_loss(ATTRIBUTES, torch.zeros(2, 3, dtype=torch.int64))
+
+
+def test_the_criterion_of_equation_11_is_the_total_with_the_settings_weights():
+    labels = torch.tensor([[0, 1], [1, 2]])
+    weights = SimpleNamespace(alpha=0.2, beta=0.7, label_smoothing=0.1)
+    for labelled, beta in ((True, 0.7), (False, 0.0)):
+        method = SimpleNamespace(loss="equation11", loss_arguments={}, attribute_labels=labelled)
+        found = build(method, weights, 3, 2, 0)(output(CATEGORY, FINAL, ATTRIBUTES), LABELS, labels)
+        expected = total(output(CATEGORY, FINAL, ATTRIBUTES), LABELS, labels, alpha=0.2, beta=beta, label_smoothing=0.1)
+        assert found == expected

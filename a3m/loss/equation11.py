@@ -3,23 +3,28 @@
 Shape suffixes: B batch, K attributes.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from a3m.loss.terms import Losses
 
 if TYPE_CHECKING:
     from a3m.model import Output
 
 
-class Losses(NamedTuple):
-    """Scalars. `final`, `category` and `attribute` are unweighted; `attribute` is (1/K) sum_k L_k."""
+class Equation11(nn.Module):
+    """`total` with its weights: the criterion of Baseline-1 to A3M."""
 
-    total: Tensor
-    final: Tensor
-    category: Tensor
-    attribute: Tensor
+    def __init__(self, *, alpha: float, beta: float, label_smoothing: float) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.label_smoothing = alpha, beta, label_smoothing
+
+    def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        weights = {"alpha": self.alpha, "beta": self.beta, "label_smoothing": self.label_smoothing}
+        return total(output, labels, attributes, **weights)
 
 
 def total(
@@ -31,6 +36,7 @@ def total(
     logits, the attribute loss is 0 and not in the graph. `label_smoothing` smooths the category and final labels, not the
     attributes'.
     """
+    assert output.category is not None
     # In float32 also under autocast, which would otherwise leave the choice to the operation.
     category = functional.cross_entropy(output.category.float(), labels, label_smoothing=label_smoothing)
     zero = torch.zeros_like(category)
