@@ -1,13 +1,13 @@
-"""Twins: small drawn stand-ins of Market-1501 and CUB-200-2011, in exactly the layouts of the originals.
+"""Twins: small drawn stand-ins of the four data sets, in exactly the layouts of the originals.
 
 The originals may not be passed on; a twin makes every stage run, and its attributes have known places. Besides the
 original's files its root holds `regions.csv` (image, attribute, x, y, w, h: the visible region of every attribute in
 every image, pixels; no row where an attribute cannot be seen) and `twin.json` (the settings, the counts that the reader
 must find, a note), by which readers know a twin.
 
-The same settings give the same pixels, whatever the number of processes: every person, species and image has a
-generator of its own. `difficulty` (0.0 = no nuisance, 1.0 = the default, at most 4) scales, smoothly and all together:
-* how much of what no attribute names look-alikes share (families of people, genera of birds);
+The same settings give the same pixels, whatever the number of processes: every person, species, model and image
+has a generator of its own. `difficulty` (0.0 = no nuisance, 1.0 = the default, at most 4) scales, smoothly and all together:
+* how much of what no attribute names look-alikes share (families of people, genera of birds, models of a make);
 * light and colour cast, of cameras and of single images, contrast, blur, noise, coarseness;
 * pose, lean, scale, misalignment;
 * how often something hides part of the subject, and how much species vary within themselves.
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
+from a3m.data.twins import cars196 as twin_cars196
+from a3m.data.twins import compcars as twin_compcars
 from a3m.data.twins import cub200 as twin_cub200
 from a3m.data.twins import market1501 as twin_market1501
 from a3m.data.twins.scene import Region
@@ -63,6 +65,35 @@ def draw_cub200(root: Path, settings: "Twin", workers: int, progress: Progress |
         twin_cub200.write_annotations(partial, plan, drawn)
         regions = [region for bird in drawn for region in bird.regions]
         return write_description(partial, "cub200", settings, twin_cub200.READS, plan.counts, {}, regions)
+
+
+def draw_compcars(root: Path, settings: "Twin", workers: int, progress: Progress | None = None) -> dict[str, Any]:
+    """Draws `root/data/`, `root/misc/` and `root/author_lists/`; arguments, result and errors as above."""
+    plan = twin_compcars.plan(settings)
+    with replacing(root) as partial:
+        twin_compcars.make_folders(partial, plan)
+        drawn = draw_all(twin_compcars.draw_shots, partial, settings, plan.shots, workers, progress)
+        twin_compcars.write_annotations(partial, plan, drawn)
+        regions = [region for car in drawn for region in car.regions]
+        return write_description(partial, "compcars", settings, twin_compcars.READS, plan.counts, {}, regions)
+
+
+def draw_cars196(root: Path, settings: "Twin", workers: int, progress: Progress | None = None) -> dict[str, Any]:
+    """Draws `root/car_ims/` and `root/cars_annos.mat`, without regions; arguments, result and errors as above."""
+    plan = twin_cars196.plan(settings)
+    with replacing(root) as partial:
+        (partial / twin_cars196.FOLDER).mkdir()
+        drawn = draw_all(twin_cars196.draw_shots, partial, settings, plan.shots, workers, progress)
+        twin_cars196.write_annotations(partial, plan, drawn)
+        return write_description(partial, "cars196", settings, twin_cars196.READS, plan.counts, {}, [])
+
+
+DRAW: dict[str, Callable[[Path, "Twin", int, Progress | None], dict[str, Any]]] = {
+    "market1501": draw_market1501,
+    "cub200": draw_cub200,
+    "compcars": draw_compcars,
+    "cars196": draw_cars196,
+}
 
 
 def pixel_digest(root: Path) -> str:

@@ -5,16 +5,15 @@ test identities are disjoint, every test person has one query image a camera (bo
 gallery, distractors are identity 0000, junk is -1.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
+from a3m.data.twins.matlab import cells, write_mat
 from a3m.data.twins.people import LOWER_COLOURS, UPPER_COLOURS, Person, draw_people, held_out_pairs
 from a3m.data.twins.scene import Region, check_difficulty, generator
 from a3m.data.twins.street import CAMERAS, build_cameras, draw_view, take
@@ -177,11 +176,8 @@ def make_folders(root: Path) -> None:
 def write_attributes(root: Path, train: dict[int, Person], test: dict[int, Person]) -> None:
     """`attribute/market_attribute.mat`, as in the authors' last version: values from 1, fields in two orders."""
     structs = {"test": struct(test, TEST_FIELDS), "train": struct(train, TRAIN_FIELDS)}
-    file = io.BytesIO()
-    scipy.io.savemat(file, {"market_attribute": structs}, format="5")
-    # scipy writes the time into the first 116 bytes, which hold free text: equal settings shall give equal bytes.
-    content = b"MATLAB 5.0 MAT-file, attributes of a drawn twin of Market-1501".ljust(116) + file.getvalue()[116:]
-    (root / FOLDER / "attribute" / "market_attribute.mat").write_bytes(content)
+    path = root / FOLDER / "attribute" / "market_attribute.mat"
+    write_mat(path, {"market_attribute": structs}, "attributes of a drawn twin of Market-1501")
 
 
 def struct(people: dict[int, Person], fields: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -191,7 +187,6 @@ def struct(people: dict[int, Person], fields: tuple[str, ...]) -> dict[str, np.n
     for kind, stem, colours in (("upper_colour", "up", UPPER_COLOURS), ("lower_colour", "down", LOWER_COLOURS)):
         for index, colour in enumerate(colours):
             values[stem + colour] = [1 + (person.attributes[kind] == index) for person in people.values()]
-    index_cells = np.empty((1, len(people)), dtype=object)
-    index_cells[0, :] = [f"{identity:04d}" for identity in people]
+    index_cells = cells([f"{identity:04d}" for identity in people])
     arrays = {name: np.array([values[name]], dtype=np.uint8) for name in fields}
     return {**arrays, "image_index": index_cells}

@@ -125,17 +125,30 @@ class Canvas:
         if not shapes:
             return
         points = np.array([point for shape in shapes for point in shape.points])
-        points = points @ matrix[:, :2].T + matrix[:, 2]
+        self.paint_points(
+            points @ matrix[:, :2].T + matrix[:, 2],
+            np.cumsum([len(shape.points) for shape in shapes]).tolist(),
+            [(int(shape.colour[0]), int(shape.colour[1]), int(shape.colour[2])) for shape in shapes],
+            [shape.part for shape in shapes],
+        )
+
+    def paint_points(
+        self,
+        points: np.ndarray,
+        ends: Sequence[int],
+        colours: Sequence[tuple[int, int, int] | None],
+        parts: Sequence[int | None],
+    ) -> None:
+        """Draws polygons in order: points (N, 2) in pixels, where each polygon ends; without a colour it is left out."""
         fine = (points * self.oversampling).ravel().tolist()
         coarse = (points + self.margin).ravel().tolist()
         brush, numbers = ImageDraw.Draw(self.image), ImageDraw.Draw(self.parts)
         start = 0
-        for shape in shapes:
-            end = start + 2 * len(shape.points)
-            red, green, blue = shape.colour
-            brush.polygon(fine[start:end], fill=(int(red), int(green), int(blue)))
-            if shape.part is not None:
-                numbers.polygon(coarse[start:end], fill=shape.part)
+        for end, colour, part in zip(ends, colours, parts, strict=True):
+            if colour is not None:
+                brush.polygon(fine[2 * start : 2 * end], fill=colour)
+                if part is not None:
+                    numbers.polygon(coarse[2 * start : 2 * end], fill=part)
             start = end
 
     def finish_subject(self) -> None:
