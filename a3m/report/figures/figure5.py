@@ -1,0 +1,53 @@
+"""Figure 5: bars of Baseline-2, Att-1, Att-2 and A3M in rank-k and mAP, from the paper's recipe, without controls."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from a3m.report.figures import style
+from a3m.report.figures.trials import paper_trials
+from a3m.report.statistics import mean_interval
+
+METHODS = ("baseline2", "att1", "att2", "a3m")
+METRICS = {
+    "test/rank1": "rank-1",
+    "test/rank5": "rank-5",
+    "test/rank10": "rank-10",
+    "test/rank20": "rank-20",
+    "test/mAP_trapezoid": "mAP\n(trapezoid)",
+}
+
+
+def draw(results: pd.DataFrame) -> Figure:
+    """Rank-k and mAP of each method, with every seed as a dot and the interval as a whisker.
+
+    Raises:
+        DataError: a method has no trial, or a finished trial lacks a metric.
+    """
+    results, rows = paper_trials(results, METHODS, list(METRICS))
+    with style.use("figure5"):
+        figure = style.new(3.4, str(results["source"].iloc[0]), str(results["dataset"].iloc[0]))
+        axes = figure.subplots()
+        width = 0.84 / len(rows)
+        for i, (row, (colour, hatch)) in enumerate(zip(rows, style.bars(rows), strict=True)):
+            for place, metric in enumerate(METRICS):
+                x = place + (i - (len(rows) - 1) / 2) * width
+                values = [100 * value for value in row.values(metric).values()]
+                interval = mean_interval(values) if values else None
+                label = row.label if place == 0 else "_"  # an underscore keeps the others out of the legend
+                height = interval.mean if interval else 0
+                bar = axes.bar(x, height, 0.92 * width, color=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
+                bar.set_label(label)
+                if interval is None:
+                    axes.text(x, 1, "not finished", rotation=90, ha="center", va="bottom", fontsize=style.SMALL)
+                    continue
+                beside = [x - 0.25 * width] * len(values)  # clear of the whisker
+                axes.plot(beside, values, "o", color="black", markersize=3, markerfacecolor="white", mew=0.7)
+                if interval.half_width is not None:
+                    axes.errorbar(x, interval.mean, interval.half_width, color="black", linewidth=1)
+        axes.set_xticks(range(len(METRICS)), list(METRICS.values()))
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("percent")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.5)
+        style.close(figure, style.seeds(rows, "Bar: mean over seeds; dot: one seed"))
+    return figure
