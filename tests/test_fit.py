@@ -13,9 +13,9 @@ from torch import nn
 from a3m import loss
 from a3m.data import loaders, pack
 from a3m.errors import TrainingError
-from a3m.fit import fit, learning_rate
-from a3m.model import build
-from a3m.settings import FORMS, Backbone, Baseline1, Method, Train
+from a3m.fit import fit, learning_rate, make_optimiser
+from a3m.model import Output, build
+from a3m.settings import FORMS, Backbone, Baseline1, Loss, Method, Train
 from a3m.state import Checkpoints
 
 SEED = 3
@@ -36,7 +36,7 @@ def _one_thread() -> None:
 def network(opened: pack.Pack, form: str) -> nn.Module:
     settings = SimpleNamespace(
         backbone=Backbone(),
-        head=SimpleNamespace(d=8, **FORMS[form]),
+        head=SimpleNamespace(d=8, attributes=None, neck=False, **FORMS[form]),
         method=Method(),
         baseline1=Baseline1(),
         seed=SEED,
@@ -56,16 +56,14 @@ def train(
     folder: Path | None = None,
     *,
     report: Callable[[int, dict[str, float]], None] | None = None,
-    criterion: Callable[..., loss.Losses] | None = None,
+    criterion: nn.Module | None = None,
     form: str = "released",
 ) -> nn.Module:
     rows = loaders.parts(opened, "train+val")
     mean, std = torch.zeros(3), torch.ones(3)
     batches = loaders.TrainBatches(opened, rows.train, rows.classes, chosen, SEED, mean, std)
 
-    def usual(output: object, labels: torch.Tensor, attributes: torch.Tensor) -> loss.Losses:
-        return loss.total(output, labels, attributes, alpha=0.5, beta=0.5)
-
+    usual = loss.build(Method(), Loss(), 4, 8, SEED)
     checkpoints = Checkpoints(folder) if folder is not None else None
     return fit(network(opened, form), batches, criterion or usual, chosen, SEED, checkpoints=checkpoints, report=report)
 
@@ -143,16 +141,16 @@ def test_an_epoch_reports_losses_rate_and_the_spread_of_attention(opened: pack.P
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_step(opened: pack.Pack, tmp_path: Path) -> None:
-    calls = 0
+    class Broken(nn.Module):
+        calls = 0
 
-    def broken(output: object, labels: torch.Tensor, attributes: torch.Tensor) -> loss.Losses:
-        nonlocal calls
-        calls += 1
-        losses = loss.total(output, labels, attributes, alpha=0.5, beta=0.5)
-        return losses._replace(total=losses.total * float("nan")) if calls == 5 else losses
+        def forward(self, output: Output, labels: torch.Tensor, attributes: torch.Tensor) -> loss.Losses:
+            self.calls += 1
+            losses = loss.total(output, labels, attributes, alpha=0.5, beta=0.5)
+            return losses._replace(total=losses.total * float("nan")) if self.calls == 5 else losses
 
     with pytest.raises(TrainingError, match="nan in epoch 2, step 2 of 3"):
-        train(opened, settings(), tmp_path, criterion=broken)
+        train(opened, settings(), tmp_path, criterion=Broken())
     assert Checkpoints(tmp_path).epochs() == 1, "the damaged weights must not be kept as a checkpoint"
 
 
@@ -169,3 +167,29 @@ def test_the_learning_rate_is_that_of_the_paper_and_of_the_released_code() -> No
     assert learning_rate(cosine, 20, 10) == pytest.approx(1.0)
     assert learning_rate(cosine, 60, 10) == pytest.approx(0.5)
     assert 0 < learning_rate(cosine, 99, 10) < 0.01
+
+
+def test_what_a_criterion_holds_is_trained_at_its_own_rate_and_goes_on_from_a_checkpoint(
+    opened: pack.Pack, tmp_path: Path
+) -> None:
+    """Proxies: killed after two epochs and continued, they end bit for bit where they end undisturbed."""
+    method = Method("proxy_anchor", network="a3m", loss="proxy_anchor")
+
+    def criterion() -> nn.Module:
+        return loss.build(method, Loss(), 4, network(opened, "paper")(torch.zeros(2, 3, *opened.input_size)).embedding.shape[1], SEED)
+
+    fresh, whole, resumed = criterion(), criterion(), criterion()
+    rates = {group["factor"] for group in make_optimiser(network(opened, "paper"), settings(), fresh).param_groups}
+    assert rates == {1.0, fresh.learning_rate_factor}
+    train(opened, settings(), criterion=whole, form="paper")
+    before, after = next(fresh.parameters()), next(whole.parameters())
+    assert not torch.equal(before, after)
+
+    def stop(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(opened, settings(), tmp_path, criterion=criterion(), form="paper", report=stop)
+    train(opened, settings(), tmp_path, criterion=resumed, form="paper")
+    assert torch.equal(next(resumed.parameters()), after)

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from a3m import loss
+from a3m import config, loss
 from a3m.errors import SettingsError
 from a3m.model import Attention, Output, build
 from a3m.model.attention import interleaved
 from a3m.model.branches import LinearAttributes, LinearCategory
 from a3m.randomness import derive, stream
-from a3m.settings import FORMS, Backbone, Baseline1, Method
+from a3m.settings import FORMS, Backbone, Baseline1, Loss, Method
 
 SIZES = [2, 3, 4]
 CLASSES, D, K, INPUT, MAP = 5, 8, len(SIZES), (24, 16), (3, 2)
 REGIONS = MAP[0] * MAP[1]
 METHODS = {
-    "baseline1": Method("baseline1", attribute_branch=False, attribute_labels=False, region="equal", attribute="equal"),
+    "baseline1": Method("baseline1", network="category", attribute_labels=False, region="equal", attribute="equal"),
     "baseline2": Method("baseline2", region="equal", attribute="equal"),
     "att1": Method("att1", region="learned", attribute="equal"),
     "att2": Method("att2", region="equal", attribute="learned"),
@@ -33,7 +33,7 @@ WITH_ATTRIBUTES = [name for name in METHODS if name != "baseline1"]
 def settings(method: str, form: str = "paper", *, seed: int = 0, feature: str = "category", **head) -> SimpleNamespace:
     return SimpleNamespace(
         backbone=Backbone("a3m_resnet_small"),
-        head=SimpleNamespace(d=D, **(FORMS[form] | head)),
+        head=SimpleNamespace(**({"d": D, "attributes": None, "neck": False} | FORMS[form] | head)),
         method=METHODS[method],
         baseline1=Baseline1(feature),
         seed=seed,
@@ -412,3 +412,65 @@ def test_exports_without_control_flow_on_data():
     exported = torch.export.export(model, (batch,)).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(batch).logits, model(batch).logits)
+
+
+# --- controls, retrieval, comparators -----------------------------------------------------------------------------------
+
+
+def head_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("backbone."))
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_the_wide_baseline_has_as_many_parameters_as_a3m(form: str) -> None:
+    """To within half a unit of its inner layer, which is the finest step that it can make."""
+    wide = network("baseline1", form, feature="wide", d=32)
+    wanted = head_parameters(network("a3m", form, d=32))
+    step = wide.backbone.channels + 1 + 32
+    assert abs(head_parameters(wide) - wanted) <= step / 2
+    assert head_parameters(network("baseline1", form, d=32)) < 0.5 * wanted
+
+
+def test_without_attributes_k_is_a_setting_and_nothing_is_classified() -> None:
+    given = settings("a3m_unlabelled", attributes=7)
+    output = build(given, CLASSES, [])(images())
+    assert output.attention.attribute.shape == (4, 7)
+    assert output.attributes == []
+    with pytest.raises(SettingsError, match=r"head\.attributes=<K>"):
+        build(settings("a3m_unlabelled"), CLASSES, [])
+    with pytest.raises(SettingsError, match="no attributes"):
+        build(settings("a3m", attributes=7), CLASSES, [])
+
+
+def test_the_neck_normalises_what_is_compared_and_classified() -> None:
+    for method in ("baseline1", "a3m"):
+        model = network(method, neck=True).train()
+        batch = images(16)
+        embedding = model(batch).embedding
+        torch.testing.assert_close(embedding.mean(0), torch.zeros(embedding.shape[1]), atol=1e-5, rtol=0)
+        assert isinstance(model.neck, nn.BatchNorm1d)
+
+
+def test_a_loss_that_compares_embeddings_has_no_classifier() -> None:
+    given = settings("baseline1")
+    given.method = Method("npair", network="category", loss="npair", attribute_labels=False)
+    model = build(given, CLASSES, SIZES)
+    assert model(images()).logits is None
+    assert not [name for name, _ in model.named_parameters() if "classifier" in name]
+
+
+def test_every_method_of_the_settings_builds_trains_a_step_and_shares_its_backbone() -> None:
+    first = None
+    for name, method in config.methods().items():
+        given = settings("a3m", d=12)
+        given.method, given.seed = method, 3
+        model = build(given, CLASSES, SIZES).train()
+        criterion = loss.build(method, Loss(), CLASSES, model(images()).embedding.shape[1], 3)
+        labels = torch.arange(8) // 2 % CLASSES
+        attributes = torch.zeros(8, K, dtype=torch.int64)
+        losses = criterion(model(images(8)), labels, attributes)
+        losses.total.backward()
+        assert torch.isfinite(losses.total), name
+        weight = model.backbone.model.conv1.weight.detach()
+        first = weight if first is None else first
+        torch.testing.assert_close(weight, first, atol=0, rtol=0)
