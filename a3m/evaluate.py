@@ -1,150 +1,40 @@
 """One function a protocol: from a model's outputs to named metrics and to predictions, one row a test image or query.
 
-`collect` runs the model; everything else is pure on arrays or tensors. Metrics carry the names under which they are
+`collect` (a3m.collect) runs the model; all here is pure on arrays or tensors. Metrics carry the names under which they are
 logged, without the split (`rank1`, not `test/rank1`); all shares are fractions in [0, 1]; one that is not defined, such
 as the accuracy of an attribute that no test image has a label for, is left out.
 
 Shape suffixes: N images in the order of the batches, C classes, E compared vector, D embedding, K attributes, L cells.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
+from a3m.collect import Collected, Moments, collect
 from a3m.metrics.classification import accuracy, as_labels, attribute_accuracy, majority, predicted
-from a3m.metrics.localisation import cells_in_regions, chance, fixed_place, fixed_place_hits, localise
-from a3m.metrics.ranking import ArrayOrTensor, Distance, Floats, as_numpy, score_reid
+from a3m.metrics.clustering import nmi
+from a3m.metrics.localisation import cells_in_regions, chance, fixed_place, fixed_place_hits
+from a3m.metrics.ranking import (
+    ArrayOrTensor,
+    Distance,
+    ReidScores,
+    as_numpy,
+    recall_of_ranks,
+    score_reid,
+    score_reid_distances,
+)
+from a3m.metrics.ranking import retrieve as search
 
-if TYPE_CHECKING:
-    from a3m.data.loaders import Batch
-    from a3m.model.network import Output
+__all__ = (
+    "Collected", "Moments", "attribute_columns", "attributes", "classify", "collect", "localise_attributes", "re_identify",
+    "rerank_identify", "retrieve",
+)  # fmt: skip
 
 RANKS = (1, 5, 10, 20)
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What a model said of N images, as numpy arrays, and what the batches said they are. None: the model has no such."""
-
-    index: npt.NDArray[np.int64]  # (N,) rows of the pack
-    labels: npt.NDArray[np.int64]  # (N,)
-    attributes: npt.NDArray[np.int64]  # (N, K) labels, -1 = unlabelled
-    cameras: npt.NDArray[np.int64]  # (N,) -1 = none
-    logits: npt.NDArray[np.float32] | None  # (N, C), None when they were not to be kept
-    embedding: npt.NDArray[np.float32]  # (N, E) the compared vector
-    category_embedding: npt.NDArray[np.float32]  # (N, D)
-    attribute_embedding: npt.NDArray[np.float32] | None  # (N, D)
-    attribute_predictions: npt.NDArray[np.int64] | None  # (N, K)
-    attention: dict[str, float]  # attention/{region,attribute}_{mean,std} over all weights; empty without attention
-    localisation_hits: Floats | None  # (N, K), NaN = region unknown; None without regions or without attention
-    map_size: tuple[int, int] | None  # rows, columns of the attention map
-
-
-class Moments:
-    """Mean and standard deviation (of the population) of all numbers added, block by block, by Chan's update.
-
-    The sum of squares less the square of the sum would lose its digits where it matters: weights saturated at 1.
-    """
-
-    def __init__(self) -> None:
-        self.count, self.mean, self._squares = 0, 0.0, 0.0
-
-    def add(self, values: ArrayOrTensor) -> None:
-        block = as_numpy(values).astype(np.float64)
-        if block.size == 0:
-            return
-        total, mean = self.count + block.size, float(block.mean())
-        shift = mean - self.mean
-        self._squares += float(((block - mean) ** 2).sum()) + shift**2 * self.count * block.size / total
-        self.mean += shift * block.size / total
-        self.count = total
-
-    @property
-    def std(self) -> float:
-        return float(np.sqrt(self._squares / self.count)) if self.count else float("nan")
-
-
-def collect(
-    model: torch.nn.Module,
-    batches: Iterable["Batch"],
-    device: torch.device | str,
-    *,
-    regions: ArrayOrTensor | None = None,
-    keep_logits: bool = True,
-) -> Collected:
-    """Run `model` in evaluation mode over all batches; its mode is restored afterwards.
-
-    regions (N, K, 4), the i-th for the i-th image that the batches yield (a3m.data.loaders.evaluation_regions): maps are
-    held against them batch by batch, so that none is kept. Raises ValueError without images, on NaN or infinite attribute
-    logits, and when regions are of another number of images or attributes.
-    """
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
-    region_weights, attribute_weights = Moments(), Moments()
-    regions_NK4 = None if regions is None else as_numpy(regions)
-    map_size, seen = None, 0
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                output: Output = model(batch.images.to(device, non_blocking=True))
-                found = {
-                    "index": batch.index, "labels": batch.labels, "attributes": batch.attributes,
-                    "cameras": batch.cameras, "embedding": output.embedding.float(),
-                    "category_embedding": output.category_embedding.float(),
-                }  # fmt: skip
-                if keep_logits:
-                    found["logits"] = output.logits.float()
-                if output.attribute_embedding is not None:
-                    found["attribute_embedding"] = output.attribute_embedding.float()
-                for name, values in found.items():
-                    parts.setdefault(name, []).append(as_numpy(values))
-                if output.attributes:
-                    predictions_BK = np.stack([predicted(logits_BC) for logits_BC in output.attributes], axis=1)
-                    parts.setdefault("attribute_predictions", []).append(predictions_BK)
-                if output.attention is not None:
-                    map_size = output.attention.map_size
-                    region_weights.add(output.attention.region)
-                    attribute_weights.add(output.attention.attribute)
-                    if regions_NK4 is not None and output.attention.scores is not None:
-                        if len(regions_NK4) < seen + len(batch.index):
-                            raise ValueError(
-                                f"regions of {len(regions_NK4)} images for {seen + len(batch.index)} or more"
-                            )
-                        inside_BKL = cells_in_regions(regions_NK4[seen : seen + len(batch.index)], map_size)
-                        hits_BK = localise(output.attention.scores, inside_BKL, inside_BKL.any(axis=2))
-                        parts.setdefault("localisation_hits", []).append(hits_BK)
-                seen += len(batch.index)
-    finally:
-        model.train(was_training)
-    if seen == 0:
-        raise ValueError("no images to evaluate")
-    if regions_NK4 is not None and len(regions_NK4) != seen:
-        raise ValueError(f"regions of {len(regions_NK4)} images for {seen} images")
-    gathered = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    weights = {"region": region_weights, "attribute": attribute_weights}
-    return Collected(
-        index=gathered["index"],
-        labels=gathered["labels"],
-        attributes=gathered["attributes"],
-        cameras=gathered["cameras"],
-        logits=gathered.get("logits"),
-        embedding=gathered["embedding"],
-        category_embedding=gathered["category_embedding"],
-        attribute_embedding=gathered.get("attribute_embedding"),
-        attribute_predictions=gathered.get("attribute_predictions"),
-        attention=_defined(
-            {f"attention/{name}_mean": moments.mean for name, moments in weights.items() if moments.count}
-            | {f"attention/{name}_std": moments.std for name, moments in weights.items()}
-        ),
-        localisation_hits=gathered.get("localisation_hits"),
-        map_size=map_size,
-    )
 
 
 def classify(
@@ -190,9 +80,7 @@ def re_identify(
     scores = score_reid(
         query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ranks=RANKS, distance=distance
     )
-    metrics = {f"rank{k}": share for k, share in scores.rank.items()}
-    metrics |= {"mAP": scores.map_rectangular, "mAP_trapezoid": scores.map_trapezoid}
-    metrics |= {"queries": float(scores.queries), "skipped": float(scores.skipped)}
+    metrics = _shares(scores) | {"queries": float(scores.queries), "skipped": float(scores.skipped)}
     gallery_ids_G = as_numpy(gallery_ids).astype(np.int64)
     frame = pd.DataFrame(
         {
@@ -209,18 +97,89 @@ def re_identify(
     return _defined(metrics), frame
 
 
+def rerank_identify(
+    distances: ArrayOrTensor,
+    query_ids: ArrayOrTensor,
+    gallery_ids: ArrayOrTensor,
+    query_cameras: ArrayOrTensor,
+    gallery_cameras: ArrayOrTensor,
+    *,
+    gallery_names: Sequence[Any] | npt.NDArray[Any] | None = None,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """reranked/rank1/5/10/20, reranked/mAP, reranked/mAP_trapezoid of re-ranked distances (Q, G), by the same protocol.
+
+    distances: of a3m.metrics.rerank.k_reciprocal, junk (-1) left out of the gallery before. The frame's columns go beside
+    those of re_identify, which counts the same queries: reranked.nearest, reranked.average_precision, reranked.first_match.
+    """
+    scores = score_reid_distances(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, ranks=RANKS)
+    frame = pd.DataFrame(
+        {
+            "reranked.nearest": _at(_ids(gallery_names, len(as_numpy(gallery_ids))), scores.nearest),
+            "reranked.average_precision": scores.average_precision_rectangular,
+            "reranked.first_match": scores.first_match,
+        }
+    )
+    return _defined({f"reranked/{name}": share for name, share in _shares(scores).items()}), frame
+
+
+def retrieve(
+    embeddings: ArrayOrTensor,
+    labels: ArrayOrTensor,
+    *,
+    ids: Sequence[Any] | npt.NDArray[Any] | None = None,
+    seed: int,
+    ks: Sequence[int] = (1, 2, 4, 8),
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """recall1/2/4/8 and nmi of embeddings (N, D), labels (N,), each image searched among all others by cosine.
+
+    The frame has a row an image: id, label, nearest (the image at rank 1), prediction (its label), first_match (rank of
+    the first image of its own class; 0 if it is alone in it), hit1/2/4/8 (whether that is among the first k). ids: what
+    to call the images; counted from 0 if not given. seed: of k-means. Errors are those of a3m.metrics.ranking.retrieve
+    and a3m.metrics.clustering.nmi.
+    """
+    found = search(embeddings, labels)
+    metrics = {f"recall{k}": share for k, share in recall_of_ranks(found.first_match, ks).items()}
+    metrics["nmi"] = nmi(embeddings, labels, seed=seed)
+    labels_N = as_numpy(labels).astype(np.int64)
+    frame = pd.DataFrame(
+        {
+            "id": _ids(ids, len(labels_N)),
+            "label": labels_N,
+            "nearest": _at(_ids(ids, len(labels_N)), found.nearest),
+            "prediction": labels_N[found.nearest],
+            "first_match": found.first_match,
+            **{f"hit{k}": (found.first_match >= 1) & (found.first_match <= k) for k in ks},
+        }
+    )
+    return metrics, frame
+
+
 def attributes(
-    predictions: ArrayOrTensor, labels: ArrayOrTensor, names: Sequence[str], train_labels: ArrayOrTensor
+    predictions: ArrayOrTensor,
+    labels: ArrayOrTensor,
+    names: Sequence[str],
+    train_labels: ArrayOrTensor,
+    absent: Sequence[int | None] | None = None,
 ) -> dict[str, float]:
     """Accuracy of each attribute: attribute/<name> over labelled images, and attribute_mean, each attribute counting once.
 
-    Beside it attribute_majority/<name>: always guessing the training data's commonest value. predictions and labels
-    (N, K), train_labels (M, K); -1 = unlabelled. Raises ValueError on shapes that do not fit.
+    Beside it attribute_majority/<name>: always guessing the training data's commonest value; and, where `absent` names the
+    value that means "none of these" (an entry an attribute, None where there is no such), attribute_labelled/<name>:
+    accuracy over the images that have another. predictions and labels (N, K), train_labels (M, K); -1 = unlabelled.
+    Raises ValueError on shapes that do not fit.
     """
     shares_K = attribute_accuracy(predictions, labels)
     references_K = majority(train_labels, labels)
     metrics = {f"attribute/{name}": share for name, share in zip(names, shares_K, strict=True)}
     metrics |= {f"attribute_majority/{name}": share for name, share in zip(names, references_K, strict=True)}
+    if absent is not None:
+        if len(absent) != len(names):
+            raise ValueError(f"absent has {len(absent)} entries for {len(names)} attributes")
+        absent_K = np.array([-1 if value is None else value for value in absent], np.int64)
+        present_NK = np.where(as_numpy(labels) == absent_K, -1, as_numpy(labels))
+        for name, value, share in zip(names, absent, attribute_accuracy(predictions, present_NK), strict=True):
+            if value is not None:
+                metrics[f"attribute_labelled/{name}"] = share
     metrics["attribute_mean"] = _mean_of_defined(np.array(shares_K))
     return _defined(metrics)
 
@@ -271,6 +230,11 @@ def attribute_columns(
             for name, values_N in zip(names, values_NK.T, strict=True)
         }
     )
+
+
+def _shares(scores: ReidScores) -> dict[str, float]:
+    metrics = {f"rank{k}": share for k, share in scores.rank.items()}
+    return metrics | {"mAP": scores.map_rectangular, "mAP_trapezoid": scores.map_trapezoid}
 
 
 def _ids(ids: Sequence[Any] | npt.NDArray[Any] | None, length: int) -> npt.NDArray[Any]:

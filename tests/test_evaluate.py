@@ -17,9 +17,12 @@ from a3m.evaluate import (
     collect,
     localise_attributes,
     re_identify,
+    rerank_identify,
+    retrieve,
 )
+from a3m.metrics.clustering import nmi
 from a3m.metrics.localisation import cells_in_regions, localise
-from a3m.metrics.ranking import score_reid
+from a3m.metrics.ranking import recall_at_k, score_reid, score_reid_distances
 
 SIZES = (3, 2)  # values of two attributes
 MAP = (4, 2)
@@ -41,7 +44,7 @@ class Attention(NamedTuple):
 
 
 class Output(NamedTuple):
-    category: Tensor
+    category: Tensor | None
     attributes: list[Tensor]
     final: Tensor | None
     embedding: Tensor
@@ -50,16 +53,16 @@ class Output(NamedTuple):
     attention: Attention | None
 
     @property
-    def logits(self) -> Tensor:
+    def logits(self) -> Tensor | None:
         return self.category if self.final is None else self.final
 
 
 class Numbers(torch.nn.Module):
     """Every output is a slice of the image's own numbers, so that a test knows what must come out."""
 
-    def __init__(self, attends: bool = True) -> None:
+    def __init__(self, attends: bool = True, scores: bool = True, classifies: bool = True) -> None:
         super().__init__()
-        self.dropout, self.attends = torch.nn.Dropout(0.5), attends
+        self.dropout, self.attends, self.scores, self.classifies = torch.nn.Dropout(0.5), attends, scores, classifies
 
     def forward(self, images: Tensor) -> Output:
         assert not torch.is_grad_enabled()
@@ -67,8 +70,10 @@ class Numbers(torch.nn.Module):
         parts = torch.split(flat[:, :64], [5, 5, 6, 6, 6, *SIZES, 16, 8, 2, 5], dim=1)
         category, final, embedding, v, a, first, second, scores, region, weights, _ = parts
         if not self.attends:
-            return Output(category, [], None, v, v, None, None)
-        attention = Attention(scores.unflatten(1, (2, 8)), region.sigmoid(), weights.sigmoid(), MAP)
+            return Output(category if self.classifies else None, [], None, v, v, None, None)
+        attention = Attention(
+            scores.unflatten(1, (2, 8)) if self.scores else None, region.sigmoid(), weights.sigmoid(), MAP
+        )
         return Output(category, [first, second], final, embedding, v, a, attention)
 
 
@@ -151,6 +156,35 @@ def test_collect_refuses_what_does_not_fit():
         collect(Numbers(), batches(images(5), 2), "cpu", regions=random_regions(6))
     with pytest.raises(ValueError, match="regions of 4 images for 5"):
         collect(Numbers(), batches(images(5), 2), "cpu", regions=random_regions(4))
+
+
+@pytest.mark.parametrize("size", [1, 4, 11])
+@pytest.mark.parametrize("asked", [[9, 3, 4], {9, 3, 4}, np.array([3, 4, 9], np.int32), torch.tensor([9, 4, 3, 3])])
+def test_maps_of_the_chosen_images_are_kept_as_they_came(size, asked):
+    flat = images(11).flatten(1).numpy()[[3, 4, 9]]
+    collected = collect(Numbers(), batches(images(11), size), "cpu", keep_maps=asked)
+    assert collected.maps_positions.tolist() == [3, 4, 9]
+    np.testing.assert_array_equal(collected.maps_scores, flat[:, 33:49].reshape(3, 2, 8))
+    np.testing.assert_allclose(collected.maps_weights, 1 / (1 + np.exp(-flat[:, 49:57])), rtol=1e-6)
+
+
+def test_maps_are_none_when_not_asked_for_and_without_attention():
+    for model, asked in ((Numbers(), None), (Numbers(attends=False), [1, 2])):
+        collected = collect(model, batches(images(5), 2), "cpu", keep_maps=asked)
+        assert collected.maps_positions is collected.maps_scores is collected.maps_weights is None
+    equal = collect(Numbers(scores=False), batches(images(5), 2), "cpu", keep_maps=[4])
+    assert (equal.maps_scores, equal.maps_weights.shape) == (None, (1, 8))
+    none = collect(Numbers(), batches(images(5), 2), "cpu", keep_maps=[])
+    assert (none.maps_positions.shape, none.maps_weights.shape) == ((0,), (0, 8))
+    for asked, message in (([5], "holds 5: there are 5"), ([-1], "integers from 0"), ([0.5], "integers from 0")):
+        with pytest.raises(ValueError, match=message):
+            collect(Numbers(), batches(images(5), 2), "cpu", keep_maps=asked)
+
+
+def test_a_network_that_compares_only_has_no_logits():
+    collected = collect(Numbers(attends=False, classifies=False), batches(images(5), 2), "cpu")
+    assert collected.logits is None
+    np.testing.assert_array_equal(collected.embedding, images(5).flatten(1)[:, 16:22])
 
 
 def test_moments_keep_their_digits_where_attention_is_saturated():
@@ -240,6 +274,60 @@ def test_re_identification_passes_the_distance_on():
         assert frame["nearest"].tolist() == expected.nearest.tolist()
 
 
+def test_re_ranked_distances_are_scored_by_the_same_protocol():
+    # The query finds its match second, behind a distractor; re-ranking puts it first; the second query is skipped.
+    people = [5, 6], [0, 5, 6], [1, 1], [2, 2, 1]
+    metrics, frame = rerank_identify([[0.5, 0.4, 0.9], [0.1, 0.2, 0.3]], *people, gallery_names=["g0", "g1", "g2"])
+    assert metrics == {
+        "reranked/rank1": 1.0, "reranked/rank5": 1.0, "reranked/rank10": 1.0, "reranked/rank20": 1.0,
+        "reranked/mAP": 1.0, "reranked/mAP_trapezoid": 1.0,
+    }  # fmt: skip
+    assert frame["reranked.nearest"].tolist() == ["g1", "g0"]
+    assert frame["reranked.first_match"].tolist() == [1, 0]
+    np.testing.assert_array_equal(frame["reranked.average_precision"], [1, np.nan])
+    rng = np.random.default_rng(0)
+    people = rng.integers(1, 5, 9), rng.integers(-1, 5, 40), rng.integers(0, 3, 9), rng.integers(0, 3, 40)
+    distances = rng.random((9, 40)).astype(np.float32)
+    expected = score_reid_distances(distances, *people)
+    metrics, frame = rerank_identify(distances, *people)
+    assert (metrics["reranked/mAP"], metrics["reranked/rank5"]) == (expected.map_rectangular, expected.rank[5])
+    assert metrics["reranked/mAP_trapezoid"] == expected.map_trapezoid
+    assert frame["reranked.nearest"].tolist() == expected.nearest.tolist()
+
+
+# --- retrieval ----------------------------------------------------------------------------------------------------------
+
+
+def test_retrieval_by_hand():
+    degrees = np.radians([0, 2, 90, 93, 4])  # 4 degrees is of the second class, and nearest to 2
+    embeddings = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
+    metrics, frame = retrieve(embeddings, [7, 7, 8, 8, 8], ids=["a", "b", "c", "d", "e"], seed=0, ks=(1, 2, 4))
+    assert metrics == {
+        "recall1": 0.6, "recall2": 0.8, "recall4": 1.0, "nmi": pytest.approx(nmi(embeddings, [7, 7, 8, 8, 8], seed=0))
+    }  # fmt: skip
+    # b lies between a and e, equally far: the stranger comes first
+    assert frame.to_dict("list") == {
+        "id": ["a", "b", "c", "d", "e"], "label": [7, 7, 8, 8, 8], "nearest": ["b", "e", "d", "c", "b"],
+        "prediction": [7, 8, 8, 8, 7], "first_match": [1, 2, 1, 1, 3], "hit1": [True, False, True, True, False],
+        "hit2": [True, True, True, True, False], "hit4": [True] * 5,
+    }  # fmt: skip
+
+
+def test_retrievals_shares_are_the_means_of_its_rows():
+    rng = np.random.default_rng(0)
+    embeddings, labels = torch.tensor(rng.standard_normal((80, 4))), rng.integers(0, 30, 80)
+    labels[0] = 99  # alone in its class: a miss
+    metrics, frame = retrieve(embeddings, labels, seed=1)
+    for k, share in recall_at_k(embeddings, labels).items():
+        assert metrics[f"recall{k}"] == share == frame[f"hit{k}"].mean()
+    assert frame["id"].tolist() == list(range(80))
+    assert ((frame["prediction"] == frame["label"]) == frame["hit1"]).all()
+    assert (frame.loc[0, "first_match"], frame.loc[0, "hit8"]) == (0, False)
+    for arguments, message in (((embeddings, labels[:5]), "labels"), ((embeddings, labels * 0), "one class")):
+        with pytest.raises(ValueError, match=message):
+            retrieve(*arguments, seed=0)
+
+
 # --- attributes ---------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +339,17 @@ def test_attribute_metrics_by_hand_leave_out_what_has_no_label():
         "attribute/hat": 1.0, "attribute/bag": 0.5, "attribute_majority/hat": 0.5, "attribute_majority/bag": 0.5,
         "attribute_mean": 0.75,
     }  # fmt: skip
+
+
+def test_accuracy_where_an_attribute_is_present_by_hand():
+    predictions, labels = [[0, 1, 2], [0, 1, 0], [2, 0, 1]], [[0, 1, 2], [1, 1, -1], [2, 1, 2]]
+    call = predictions, labels, ["hat", "bag", "hair"], labels
+    plain, metrics = attributes(*call), attributes(*call, absent=[0, None, 2])
+    # hat: of the two with a hat (1, 2) one is right; hair: all labelled ones are absent, so nothing is defined
+    assert metrics == plain | {"attribute_labelled/hat": 0.5}
+    assert plain["attribute/hat"] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 entries for 3"):
+        attributes(*call, absent=[0, None])
 
 
 def test_localisation_metrics_by_hand():
