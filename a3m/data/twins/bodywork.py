@@ -77,24 +77,24 @@ def form_of(model: CarModel) -> Form:
     """The type's measures as this model has them."""
     base = FORMS[model.type]
     t = {name: 2.0 * value - 1.0 for name, value in model.traits.items()}
-    height = base.height * (1.0 + 0.045 * t["height"])
-    belt = base.belt * (1.0 + 0.05 * t["belt"])
-    cowl = base.cowl * (1.0 + 0.14 * t["hood"])
-    rear = min(base.rear + 0.02 * t["rear"] * (base.rear < 0.9), 0.99)
+    height = base.height * (1.0 + 0.06 * t["height"])
+    belt = base.belt * (1.0 + 0.06 * t["belt"])
+    cowl = base.cowl * (1.0 + 0.2 * t["hood"])
+    rear = min(base.rear + 0.035 * t["rear"] * (base.rear < 0.9), 0.99)
     return Form(
-        length=base.length * (1.0 + 0.06 * t["length"]),
+        length=base.length * (1.0 + 0.08 * t["length"]),
         width=base.width * (1.0 + 0.03 * t["width"]),
         height=height,
-        clearance=base.clearance * (1.0 + 0.2 * t["clearance"]),
-        wheel=base.wheel * (1.0 + 0.1 * t["wheel"]),
-        nose=base.nose * (1.0 + 0.08 * t["nose"]),
+        clearance=base.clearance * (1.0 + 0.25 * t["clearance"]),
+        wheel=base.wheel * (1.0 + 0.13 * t["wheel"]),
+        nose=base.nose * (1.0 + 0.1 * t["nose"]),
         belt=belt,
         cowl=cowl,
-        roof_front=base.roof_front + 0.7 * (cowl - base.cowl) + 0.025 * t["screen"],
-        roof_rear=min(base.roof_rear + 0.03 * t["roof"], rear - 0.02),
+        roof_front=base.roof_front + 0.7 * (cowl - base.cowl) + 0.035 * t["screen"],
+        roof_rear=min(base.roof_rear + 0.04 * t["roof"], rear - 0.02),
         rear=rear,
-        deck=max(base.deck * (1.0 + 0.05 * t["deck"]), belt) + 0.03 * t["belt_rise"],
-        axles=(base.axles[0] + 0.02 * t["front_overhang"], base.axles[1] - 0.025 * t["rear_overhang"]),
+        deck=max(base.deck * (1.0 + 0.06 * t["deck"]), belt) + 0.03 * t["belt_rise"],
+        axles=(base.axles[0] + 0.025 * t["front_overhang"], base.axles[1] - 0.03 * t["rear_overhang"]),
         cladding=base.cladding,
     )
 

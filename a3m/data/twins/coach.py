@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -26,10 +25,8 @@ from a3m.data.twins.bodywork import (
     Face,
     Shell,
 )
-from a3m.data.twins.makes import GRILLES, LAMPS, TAIL_LAMPS, CarModel
-
-LINE = 0.032  # metres: the width of a shut line
-HATCH = (3, 5)  # numbers of doors that count a tailgate
+from a3m.data.twins.flank import flank
+from a3m.data.twins.makes import GRILLES, HATCH, LAMPS, TAIL_LAMPS, CarModel
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,12 @@ def build_body(model: CarModel, *, open_top: bool = False) -> Body:
     shell = Shell(model)
     groups = [nose(shell), [shell.strip(EDGE, "top"), shell.strip(HOOD, "top")], windscreen(shell, open_top)]
     if open_top:
-        groups += [seats(shell, row) for row in range(rows_of(model))]
+        groups += [seats(shell, row) for row in range(model.rows)]
     else:
         groups += [roof(shell), rear_window(shell)]
     groups += [deck(shell, open_top), tail(shell)]
     under = [*underside(shell), *(cockpit(shell) if open_top else [])]
-    near = side(shell, open_top)
+    near = flank(shell, open_top)
     outlines = [
         flatten([*under, *(face for group in order for face in group), *near]) for order in (groups[::-1], groups)
     ]
@@ -79,10 +76,6 @@ def flatten(faces: list[Face]) -> Outline:
         parts=[face.part for face in faces],
         slopes=np.array([face.slope or (math.nan, math.nan) for face in faces]),
     )
-
-
-def rows_of(model: CarModel) -> int:
-    return 1 if model.seats == 2 else 2 if model.seats < 6 else 3
 
 
 def underside(shell: Shell) -> list[Face]:
@@ -163,7 +156,7 @@ def heads(shell: Shell, first: int, row: int, size: float) -> list[Face]:
 
 def windscreen(shell: Shell, open_top: bool) -> list[Face]:
     faces = [shell.strip(COWL, "pillar"), shell.patch(COWL, (0.05, 0.94, -0.9, 0.9), "screen", GLASS)]
-    if rows_of(shell.model) > 1 and not open_top:
+    if shell.model.rows > 1 and not open_top:
         faces += heads(shell, COWL, 1, 0.6)
     if not open_top:
         faces += heads(shell, COWL, 0, 0.95)
@@ -191,7 +184,7 @@ def rear_window(shell: Shell) -> list[Face]:
         high = 0.86
     faces.append(shell.patch(ROOF_REAR, (low, high, -edge, edge), "rear_screen", GLASS))
     if not cloth:
-        faces += heads(shell, ROOF_REAR, rows_of(shell.model) - 1, 0.6)
+        faces += heads(shell, ROOF_REAR, shell.model.rows - 1, 0.6)
     if kind in ("hatchback", "SUV", "crossover", "MPV"):
         faces.append(shell.patch(ROOF_REAR, (-0.06, 0.08, -0.9, 0.9), "top"))  # the lip over the window
     return faces
@@ -270,139 +263,3 @@ def tail(shell: Shell) -> list[Face]:
     faces.append(shell.patch(DECK, (0.42, 0.72, -0.24, 0.24), "plate"))
     faces.append(shell.patch(TAIL, (0.5, 0.85, -0.6, 0.6), "black"))
     return faces
-
-
-def side(shell: Shell, open_top: bool) -> list[Face]:
-    """The near side: sheet, cabin, panes with seats behind them, doors, wheels."""
-    model, form, t = shell.model, shell.form, shell.model.traits
-    length, low = form.length, form.clearance
-    line = [(station.x, station.w, station.z) for station in shell.line]
-    lower = [point for index, point in enumerate(line) if not ROOF_FRONT <= index <= ROOF_REAR]
-    faces = [Face(lower, "side", SHELL)]
-    start, end = form.cowl * length, form.rear * length
-    rows = rows_of(model)
-    window_end = end if model.type not in ("pickup", "sports") else end - 0.12
-    if model.type == "sports":
-        window_end = form.roof_rear * length + 0.35
-    middle = start + (0.5 + 0.08 * t["pillar"]) * (end - start)
-    if model.type in ("MPV", "minibus", "SUV", "estate"):
-        middle = start + (0.42 + 0.06 * t["pillar"]) * (end - start)
-    middle = min(middle, 0.56 * length)
-    if model.doors in (2, 3):
-        middle += 0.06 * length
-    last = min(form.axles[1] * length - 0.25, end)
-    if not open_top:
-        cabin = line[COWL : REAR + 1]
-        cabin_paint = "cloth" if model.type == "convertible" else "cabin_side"
-        faces.append(Face(cabin, cabin_paint, SHELL))
-        panes = [(start + 0.1, middle)]
-        if rows > 1:
-            stop = window_end - 0.12 if rows == 2 else max(last, middle + 0.5)
-            panes.append((middle + 0.09, stop))
-            if rows > 2:
-                panes.append((stop + 0.09, window_end - 0.1))
-        for row, (left, right) in enumerate(panes):
-            pane = shell.pane(left, right, 0.09, "glass", GLASS)
-            if pane is None:
-                continue
-            faces.append(pane)
-            faces += backs(shell, row, left, right)
-    elif rows > 0:
-        pane = shell.pane(start + 0.1, start + 0.35 * (end - start), 0.1, "glass", GLASS)
-        faces += [] if pane is None else [pane]
-    faces += doors(shell, start, middle, last)
-    for step in range(model.face.creases):
-        z = low + (0.62 - 0.28 * step + 0.1 * t["crease"]) * (form.belt - low)
-        faces += shell.stroke(
-            [(0.1 * length, z - 0.04), (0.95 * length, z + 0.05 * t["belt_rise"])], LINE, "crease", None
-        )
-    height = (form.cladding or 0.05 + 0.05 * t["skirt"]) + 0.01
-    sill = [(0.06 * length, low), (0.94 * length, low), (0.94 * length, low + height), (0.06 * length, low + height)]
-    faces.append(Face([shell.side(*place) for place in sill], "plastic" if form.cladding else "side_low", SHELL))
-    faces += side_lamps(shell)
-    if model.type in ("SUV", "estate") and not open_top:
-        rail = [
-            (x, 0.8 * form.width / 2, shell.roof_at(x) + 0.05)
-            for x in (1.05 * form.roof_front * length, form.roof_rear * length)
-        ]
-        faces.append(Face([*rail, *((x, y, z - 0.06) for x, y, z in reversed(rail))], "rail", SHELL))
-    if model.type == "pickup":
-        faces += shell.stroke([(end + 0.06, form.deck), (end + 0.06, low + 0.1)], 0.05, "shut", None)
-    for share in form.axles:
-        faces += wheel(shell, share * length)
-    mirror_z = form.belt + 0.1
-    mirror = [(start + 0.12, form.width / 2, mirror_z - 0.07), (start + 0.3, form.width / 2 + 0.14, mirror_z - 0.06)]
-    mirror += [(start + 0.3, form.width / 2 + 0.14, mirror_z + 0.08), (start + 0.16, form.width / 2, mirror_z + 0.08)]
-    faces.append(Face(mirror, "side_low", SHELL))
-    return faces
-
-
-def backs(shell: Shell, row: int, left: float, right: float) -> list[Face]:
-    """Behind a pane: a seat with its headrest, or, where a row seats three, a low bench."""
-    bench = row > 0 and shell.model.seats >= 5
-    x = left + 0.62 * (right - left)
-    room = max(shell.roof_at(x) - shell.belt_at(x), 0.1)
-    base = shell.belt_at(x) + 0.03
-    wide, tall = (0.34, 0.34 * room) if bench else (0.14, 0.62 * room)
-    spread = min(wide, 0.42 * (right - left))
-    outline = [(x - spread, base), (x + spread, base), (x + spread, base + tall), (x - 0.7 * spread, base + tall)]
-    return [Face([shell.side(*place) for place in outline], "seat", GLASS)]
-
-
-def doors(shell: Shell, start: float, middle: float, last: float) -> list[Face]:
-    """Panels of the near side with shut lines and handles, and the line of the tailgate or of the boot lid."""
-    model, form, t = shell.model, shell.form, shell.model.traits
-    low = form.clearance + (form.cladding or 0.1)
-    hinge = max(start + 0.1, form.axles[0] * form.length + form.wheel + 0.1)
-    cuts = [hinge, middle] if model.doors in (2, 3) else [hinge, middle, max(last, middle + 0.45)]
-    faces = []
-    for left, right in pairwise(cuts):
-        corners = [(left, low), (right, low), (right, shell.belt_at(right)), (left, shell.belt_at(left))]
-        faces.append(Face([shell.side(*place) for place in corners], "side", DOORS))
-        faces += shell.stroke([corners[3], corners[0], corners[1], corners[2]], LINE, "shut", DOORS)
-        z = shell.belt_at(right) - 0.12 - 0.06 * t["handle"]
-        faces += shell.stroke([(right - 0.3, z), (right - 0.08, z)], 0.055, "handle", DOORS)
-    rear, deck_edge = shell.line[REAR], shell.line[DECK]
-    foot = (deck_edge.x - 0.06, form.clearance + 0.35 * (form.deck - form.clearance))
-    if model.doors in HATCH:
-        roof_rear = shell.line[ROOF_REAR]
-        path = [
-            (roof_rear.x, roof_rear.z - 0.03),
-            (rear.x - 0.05, rear.z),
-            (deck_edge.x - 0.1, deck_edge.z - 0.02),
-            foot,
-        ]
-    else:
-        path = [(rear.x, rear.z - 0.05), (deck_edge.x - 0.08, deck_edge.z - 0.06), foot]
-    return faces + shell.stroke(path, LINE, "shut", DOORS)
-
-
-def side_lamps(shell: Shell) -> list[Face]:
-    """Where head and tail lamps reach round the corner."""
-    t, kind = shell.model.traits, LAMPS[shell.model.face.lamp]
-    low, high = shell.line[GRILLE], shell.line[EDGE]
-    reach = {"round": 0.06, "square": 0.16, "slit": 0.3, "swept": 0.45}[kind] * (0.7 + 0.6 * t["lamp"])
-    mid = low.z + 0.45 * (high.z - low.z)
-    front = [(low.x + 0.02, mid), (low.x + 0.5 * reach, mid), (high.x + reach, high.z - 0.01), (high.x - 0.04, high.z)]
-    foot, top = shell.line[TAIL], shell.line[DECK]
-    depth = 0.15 + 0.25 * t["tail_lamp"]
-    floor = top.z - (0.75 if TAIL_LAMPS[shell.model.face.tail_lamp] == "upright" else 0.45) * (top.z - foot.z)
-    rear = [(top.x - depth, top.z - 0.02), (top.x, top.z - 0.02), (foot.x - 0.03, floor), (top.x - 0.7 * depth, floor)]
-    return [
-        Face([shell.side(*place) for place in front], "lamp", SHELL),
-        Face([shell.side(*place) for place in rear], "tail_lamp", SHELL),
-    ]
-
-
-def wheel(shell: Shell, axle: float) -> list[Face]:
-    form, half = shell.form, shell.form.width / 2
-    arch = [
-        (x, half - 0.01, max(z, 0.6 * form.clearance))
-        for x, _, z in shell.wheel_circle(axle, form.wheel + 0.07, half, 18)
-    ]
-    return [
-        Face(arch, "plastic" if form.cladding else "black", SHELL),
-        Face(shell.wheel_circle(axle, form.wheel, half), "tyre", WHEELS),
-        Face(shell.wheel_circle(axle, (0.62 + 0.1 * shell.model.traits["wheel"]) * form.wheel, half), "rim", WHEELS),
-        Face(shell.wheel_circle(axle, 0.2 * form.wheel, half, 8), "rim_dark", WHEELS),
-    ]

@@ -41,6 +41,7 @@ TRAITS = (
     *("deck", "front_overhang", "rear_overhang", "pillar", "crease", "lamp", "lamp_slant", "grille", "tail_lamp"),
     *("bumper", "skirt", "handle"),
 )
+HATCH = (3, 5)  # numbers of doors that count a tailgate
 GRILLES = ("bar", "kidneys", "shield", "slats", "oval", "mouth")
 LAMPS = ("round", "square", "slit", "swept")
 TAIL_LAMPS = ("upright", "band", "round", "corner")
@@ -78,6 +79,11 @@ class CarModel:
     traits: dict[str, float]
     speed: int
     displacement: float
+
+    @property
+    def rows(self) -> int:
+        """Of seats."""
+        return 1 if self.seats == 2 else 2 if self.seats < 6 else 3
 
     @property
     def type_id(self) -> int:
