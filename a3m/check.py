@@ -1,0 +1,233 @@
+"""`a3m check data.csv`: every problem of a user's own data set at once, and what was understood of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from a3m.data.folds import cut_validation
+from a3m.data.manifest import records
+from a3m.data.manifest_find import Found, find
+from a3m.data.manifest_images import Seen, look_at_all
+from a3m.data.manifest_rows import BOX, Problem, shown
+from a3m.data.manifest_task import distractors
+from a3m.data.records import validate
+from a3m.errors import DataError
+from a3m.settings import Data
+
+HELP = """usage: a3m check <file.csv>
+
+Checks a data set of your own: one CSV and the images that it names, at or below its folder. Opens every image.
+Says what it understood, and every problem at once with the line of the file. Exit code 0: fine; 1: there are problems.
+
+  columns   image     path relative to the folder of the CSV
+            label     the class (classification, retrieval), or
+            identity  the person or object (re-identification); text or whole numbers, 0 = a distractor in the gallery
+            split     train, test; with identity: train, query, gallery
+            camera    optional, a whole number (re-identification)
+            x y w h   optional, the object's box in pixels of the image file
+            others    attributes: text or whole numbers, an empty cell = unlabelled
+
+The guide: docs/own-data.md
+"""
+AT_MOST = 50  # problems of one kind that are listed
+TOLERANCE = 1.0  # pixels that a box may lie outside, as rounding leaves them; they are cut off
+METRICS = {
+    "classification": "test/accuracy",
+    "re-identification": "test/rank1, rank5, rank10, rank20, test/mAP, test/mAP_trapezoid",
+    "retrieval": "test/recall1, recall2, recall4, recall8, test/nmi",
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A manifest with what its images hold (row -> Seen, of `found.frame`) and how the validation part will be cut."""
+
+    found: Found
+    seen: dict[int, Seen]
+    problems: list[Problem]
+    warnings: list[Problem]
+    validation: str
+
+
+def check(path: Path, progress: Callable[[int, int], None] | None = None) -> Checked:
+    """Look for every problem, those inside the images too. Raises DataError only when there is no CSV to read."""
+    found = find(path)
+    bad = {
+        problem.line for problem in found.problems if problem.kind in ("missing image", "empty image", "doubled image")
+    }
+    rows = [
+        row
+        for row, (image, line) in enumerate(zip(found.frame["image"], found.frame["line"], strict=True))
+        if image and line not in bad
+    ]
+    looked = look_at_all([path.parent / found.frame["image"].iloc[row] for row in rows], progress)
+    seen = dict(zip(rows, looked, strict=True))
+    problems, warnings = list(found.problems), list(found.warnings)
+    _in_images(found.frame, seen, problems, warnings)
+    validation = "to be told when the problems are mended"
+    if not problems:
+        validation = _validation(found, problems, warnings)
+    return Checked(found, seen, sorted(problems, key=lambda problem: problem.line), warnings, validation)
+
+
+def _in_images(frame: pd.DataFrame, seen: dict[int, Seen], problems: list[Problem], warnings: list[Problem]) -> None:
+    """What only the opened images show."""
+    first: dict[bytes, str] = {}
+    columns = [frame[name].tolist() for name in ("line", "image", "split", *BOX)]
+    for row, one in seen.items():
+        line, image, split, x, y, w, h = (column[row] for column in columns)
+        if one.wrong:
+            problems.append(Problem("image that cannot be decoded", line, f"{shown(image)}: {one.wrong}"))
+            continue
+        place = f"line {line} ({split})"
+        before = first.setdefault(one.digest, place)
+        if before != place:
+            what = f"{shown(image)} ({split}) is the same file as that of {before}"
+            warnings.append(Problem("copy of an image", line, what))
+        if x is not None and (x + w > one.width + TOLERANCE or y + h > one.height + TOLERANCE):
+            what = f"x {x:g} y {y:g} w {w:g} h {h:g}, the image has {one.width} x {one.height} pixels"
+            problems.append(Problem("box outside the image", line, what))
+
+
+def _validation(found: Found, problems: list[Problem], warnings: list[Problem]) -> str:
+    """Cut the validation part as stage prepare will, and say how; what fails there is told here."""
+    made, settings = records(found, found.path.parent), Data()
+    try:
+        table = cut_validation(made.table, found.task, settings.validation, settings.split_seed)
+    except DataError as error:
+        warnings.append(Problem("no validation part", 0, str(error)))
+        return "none"
+    try:
+        validate(type(made)(table, made.description))
+    except DataError as error:
+        problems.append(Problem("records", 0, str(error)))
+    cut = table[table["fold"].fillna("train") != "train"]
+    whole = {
+        "classification": "a share of every class",
+        "retrieval": f"{cut['label'].nunique()} whole classes",
+        "re-identification": f"{cut['label'].nunique()} whole identities",
+    }[found.task]
+    sizes = ", ".join(f"{name} {number:,}" for name, number in sorted(Counter(cut["fold"]).items()))
+    return f"{whole} of the training images: {sizes} (data.validation={settings.validation:g}, never test data)"
+
+
+# --- what is printed ----------------------------------------------------------------------------------------------------
+
+
+def report(checked: Checked) -> list[str]:
+    """The lines of `a3m check`: what was understood, notes, warnings, problems."""
+    found = checked.found
+    lines = [f"{found.path}: {len(found.frame):,} images, {found.task or 'the task cannot be told'}", ""]
+    lines.extend(_row(name, text) for name, text in _understood(checked))
+    lines.extend(_row("note", note) for note in found.notes)
+    lines.extend(_listed("warning", checked.warnings))
+    lines.extend(_listed("problem", checked.problems))
+    bad = len({problem.line for problem in checked.problems if problem.line})
+    number = len(checked.problems)
+    if number:
+        lines += [
+            "",
+            f"{number} problem{'s' * (number > 1)} on {bad} line{'s' * (bad != 1)}: mend them and check again",
+        ]
+    else:
+        lines += ["", "fine: no problems" + (f", {len(checked.warnings)} warnings" if checked.warnings else "")]
+    return lines
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<12} {text}"
+
+
+def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
+    found, frame = checked.found, checked.found.frame
+    yield "columns", ", ".join(shown(name) for name in found.sheet.header)
+    noun = "identities" if found.task == "re-identification" else "classes"
+    nobody = distractors(found.names) if noun == "identities" else set()
+    names = [name for name in found.names if name not in nobody]
+    for split in ("train", "test", "query", "gallery"):
+        part = frame[frame["split"] == split]
+        if len(part):
+            sizes = part["name"].value_counts()
+            others = sizes[~sizes.index.isin(names)].sum()
+            sizes = sizes[sizes.index.isin(names)]
+            spread = _range(sizes.tolist())
+            beside = f", {others:,} distractors" if others else ""
+            yield split, f"{len(part):,} images, {len(sizes):,} {noun} of {spread} images{beside}"
+    if names:
+        yield noun, f"{len(names):,}: {_some(names)}"
+    if found.task == "re-identification":
+        cameras = frame["camera"].dropna()
+        if len(cameras):
+            yield "cameras", ", ".join(f"{camera} ({number:,})" for camera, number in sorted(Counter(cameras).items()))
+        else:
+            yield "cameras", "not known: each query is compared with the whole gallery, nothing is left out"
+    boxes = int(frame["x"].notna().sum())
+    if boxes:
+        yield "boxes", f"{boxes:,} of {len(frame):,} images; cropped to with data.crop_box=true"
+    for attribute, values in found.attributes.items():
+        codes = Counter(found.columns[attribute].tolist())
+        parts = _some([f"{value} {codes[code]:,}" for code, value in enumerate(values)], 12)
+        yield "attribute", f"{attribute}: {parts}; unlabelled {codes[-1] / max(len(frame), 1):.1%}"
+    if found.task and not found.attributes:
+        yield (
+            "attributes",
+            "none: Baseline-1 can be trained, and A3M without attribute labels (head.attributes=<number>)",
+        )
+    yield from _pixels(list(checked.seen.values()))
+    if found.task:
+        yield "validation", checked.validation
+        yield "metrics", METRICS[found.task]
+        if found.attributes:
+            yield "", "test/attribute/<name> beside test/attribute_majority/<name>, test/attribute_mean"
+
+
+def _pixels(seen: list[Seen]) -> Iterable[tuple[str, str]]:
+    whole = [one for one in seen if not one.wrong]
+    if not whole:
+        return
+    small, large = (
+        min(whole, key=lambda one: one.width * one.height),
+        max(whole, key=lambda one: one.width * one.height),
+    )
+    widths, heights = sorted(one.width for one in whole), sorted(one.height for one in whole)
+    middle = f"{widths[len(whole) // 2]} x {heights[len(whole) // 2]}"
+    spread = (
+        f"{small.width} x {small.height} to {large.width} x {large.height} pixels (width x height), median {middle}"
+    )
+    yield "image sizes", spread
+    grey, rotated = sum(one.grey for one in whole), sum(one.rotated for one in whole)
+    yield "grey", f"{grey:,} images{'; read as RGB with three equal channels' if grey else ''}"
+    remedy = (
+        "; they are used as stored, since boxes refer to stored pixels: turn the pixels themselves (exiftran -a -i, "
+        "jpegtran) and draw boxes anew"
+    )
+    yield "EXIF turned", f"{rotated:,} images{remedy if rotated else ''}"
+
+
+def _range(numbers: list[int]) -> str:
+    if len(set(numbers)) < 2:
+        return f"{numbers[0]:,}" if numbers else "0"
+    return f"{min(numbers):,} to {max(numbers):,}"
+
+
+def _some(texts: list[str], limit: int = 8) -> str:
+    more = f", ... ({len(texts) - limit} more)" if len(texts) > limit else ""
+    return ", ".join(shown(text, 40) for text in texts[:limit]) + more
+
+
+def _listed(noun: str, problems: list[Problem]) -> Iterable[str]:
+    """Problems by kind, a line each, in the order of the file."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    for kind, some in kinds.items():
+        yield ""
+        yield f"{noun}: {kind} ({len(some):,})"
+        for one in some[:AT_MOST]:
+            place = f"line {one.line}" if one.line else "file"
+            yield f"  {place:<10} {one.what}"
+        if len(some) > AT_MOST:
+            yield f"  and {len(some) - AT_MOST:,} more"
