@@ -151,6 +151,42 @@ def test_the_real_photographs_are_a_part_and_say_so(shared_data: Path) -> None:
         cub200.read(root, MASKED)
 
 
+# --- retrieval
+
+
+def test_retrieval_has_the_published_counts_in_disjoint_halves(real_files: Path, complete: Records) -> None:
+    records = cub200.read(real_files, MASKED, "retrieval")
+    validate(records)
+    assert records.description["complete"]
+    assert records.description["task"] == "retrieval"
+    assert records.description["counts"] == {
+        "images": 11788,
+        "train": 5864,
+        "test": 5924,
+        "classes": 200,
+        "train_classes": 100,
+        "test_classes": 100,
+    }
+    labels = records.table.groupby("split")["label"].agg(["min", "max"])
+    assert labels.loc["train"].tolist() == [0, 99]
+    assert labels.loc["test"].tolist() == [100, 199]
+    trains = complete.table["split"] == "train"  # the official split, of which retrieval takes no notice
+    assert (trains & (records.table["split"] == "train")).sum() == 3000
+    assert records.description["classes"] == complete.description["classes"]
+    assert records.description["attributes"] == {}
+    assert list(records.table.columns)[-1] == "h"
+    assert records.table[["x", "y", "w", "h", "camera"]].isna().all(axis=None)
+
+
+def test_retrieval_of_a_part_halves_the_classes_that_are_there(shared_data: Path) -> None:
+    records = cub200.read(shared_data / "cub200_2011_classes_1_25", PART, "retrieval")
+    validate(records)
+    assert not records.description["complete"]
+    counts = records.description["counts"]
+    assert (counts["images"], counts["train_classes"], counts["test_classes"]) == (1402, 12, 13)
+    assert set(records.table.loc[records.table["split"] == "train", "label"]) == set(range(12))
+
+
 # --- a small made-up copy, for bad input
 
 NAMES = ["001.Wren/a.jpg", "001.Wren/b.jpg", "002.Owl/c.jpg", "002.Owl/d.jpg"]
@@ -370,3 +406,54 @@ def test_a_cut_off_attribute_file_is_refused(small: Path) -> None:
 def test_an_unknown_fold_is_a_settings_error(small: Path) -> None:
     with pytest.raises(SettingsError, match=r"data\.fold=12.*masked and released"):
         cub200.read(small, dataclasses.replace(MASKED, fold="12"))
+
+
+def test_retrieval_of_a_twin_needs_no_attribute_file_and_checks_images_and_classes(small: Path) -> None:
+    shutil.rmtree(small / "CUB_200_2011" / "attributes")
+    records = cub200.read(small, RELEASED, "retrieval")
+    assert records.description["complete"]
+    assert records.table["split"].tolist() == ["train", "train", "test", "test"]  # classes 1 1 2 2
+    twin = json.loads((small / "twin.json").read_text())
+    twin["counts"]["images"] = 5
+    (small / "twin.json").write_text(json.dumps(twin))
+    with pytest.raises(DataError, match="images 4 instead of 5"):
+        cub200.read(small, RELEASED, "retrieval")
+
+
+def test_missing_images_are_left_out_up_to_the_stated_share(small: Path) -> None:
+    (small / "CUB_200_2011" / "images" / NAMES[3]).unlink()
+    limited = dataclasses.replace(MASKED, missing_limit=0.25)
+    records = cub200.read(small, limited)
+    validate(records)
+    assert not records.description["complete"]
+    assert records.description["counts"]["images"] == 3
+    assert records.table["attribute.wing"].tolist() == [2, -1, 1]
+    assert f"1 images listed but not on disk, left out: CUB_200_2011/images/{NAMES[3]}" in records.description["checks"]
+    with pytest.raises(DataError, match=r"1 of the 4.*data\.missing_limit=0\.25 or data\.allow_subset=true"):
+        cub200.read(small, dataclasses.replace(MASKED, missing_limit=0.24))
+
+
+def test_missing_images_do_not_move_the_halves_of_retrieval(small: Path) -> None:
+    base = small / "CUB_200_2011"
+    names = ["001.Wren/a.jpg", "002.Owl/c.jpg", "003.Gull/e.jpg", "004.Tern/f.jpg"]
+    write(base / "images.txt", names)
+    write(base / "image_class_labels.txt", ["1", "2", "3", "4"])
+    write(base / "classes.txt", ["001.Wren", "002.Owl", "003.Gull", "004.Tern"])
+    for name in (names[0], names[1], names[3]):
+        (base / "images" / name).parent.mkdir(exist_ok=True)
+        (base / "images" / name).write_bytes(b"x")
+    counts = dict.fromkeys(cub200.PUBLISHED, 0) | {"images": 4, "classes": 4}
+    (small / "twin.json").write_text(json.dumps({"counts": counts}))
+    records = cub200.read(small, dataclasses.replace(MASKED, missing_limit=0.5), "retrieval")
+    assert dict(zip(records.table["label"], records.table["split"], strict=True)) == {0: "train", 1: "train", 3: "test"}
+
+
+def test_other_tasks_are_a_settings_error(small: Path) -> None:
+    with pytest.raises(SettingsError, match=r"dataset\.task=re-identification.*classification and retrieval"):
+        cub200.read(small, MASKED, "re-identification")
+
+
+def test_a_class_id_out_of_range_is_named(small: Path) -> None:
+    write(small / "CUB_200_2011" / "image_class_labels.txt", ["1", "1", "2", "201"])
+    with pytest.raises(DataError, match=r"image_class_labels\.txt, image 4: .*class 201 \(not in classes\.txt\)"):
+        cub200.read(small, MASKED)

@@ -367,3 +367,8 @@ def test_test_attributes_do_not_serve_a_training_person(small: Path) -> None:
 def test_an_unknown_fold_is_a_settings_error(small: Path) -> None:
     with pytest.raises(SettingsError, match=r"data\.fold=masked.*12 and 27"):
         market1501.read(small, dataclasses.replace(WHOLE, fold="masked"))
+
+
+def test_other_tasks_are_a_settings_error(small: Path) -> None:
+    with pytest.raises(SettingsError, match=r"dataset\.task=retrieval.*re-identification"):
+        market1501.read(small, WHOLE, "retrieval")

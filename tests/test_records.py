@@ -224,9 +224,10 @@ def test_a_class_keeps_a_training_image_and_gives_one_where_it_can() -> None:
         cut_validation(classification(train=1).table, "classification", 0.2, seed=0)
 
 
-@pytest.mark.parametrize("task", ["classification", "re-identification"])
+@pytest.mark.parametrize("task", ["classification", "re-identification", "retrieval"])
 def test_the_cut_depends_on_the_seed_and_not_on_the_order_of_rows(task: str) -> None:
-    table = (classification() if task == "classification" else people(CROWD)).table
+    records = {"classification": classification(), "re-identification": people(CROWD), "retrieval": birds(FLOCK, 10)}
+    table = records[task].table
     first = cut_validation(table, task, 0.3, seed=1)
     shuffled = cut_validation(table.sample(frac=1, random_state=3), task, 0.3, seed=1)
     pd.testing.assert_frame_equal(shuffled.sort_values("image").reset_index(drop=True), first)
@@ -276,7 +277,82 @@ def test_nothing_to_cut_is_an_error_and_share_zero_cuts_nothing() -> None:
         cut_validation(records.table, "ranking", 0.2, seed=0)
 
 
+# --- retrieval
+
+
+def birds(sizes: dict[int, int], train: int) -> Records:
+    """`sizes`: class -> images; the first `train` classes train, the others are searched."""
+    rows = [
+        (f"images/{label:03d}/{number:02d}.jpg", "train" if label < train else "test", label)
+        for label, size in sizes.items()
+        for number in range(size)
+    ]
+    frame = pd.DataFrame(rows, columns=["image", "split", "label"])
+    names = [f"class {label}" for label in sizes]
+    return Records(arrange(frame, {}), description("retrieval", classes=names, attributes={}))
+
+
+FLOCK = dict.fromkeys(range(16), 3)
+
+
+def test_good_records_of_retrieval_pass() -> None:
+    validate(birds(FLOCK, train=8))
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "message"),
+    [
+        (30, {"label": 2}, "a test class that also trains"),
+        (2, {"fold": "val"}, "a class in training and validation"),
+        (2, {"fold": "val_query"}, "fold of a train row"),
+        (30, {"label": 16}, r"label is outside 0\.\.15"),
+    ],
+)
+def test_a_class_on_both_sides_of_retrieval_is_refused(row: int, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        validate(changed(birds(FLOCK, train=8), row, **values))
+
+
+def test_retrieval_needs_two_test_classes_and_something_to_find() -> None:
+    with pytest.raises(DataError, match="test needs two or more classes"):
+        validate(birds(FLOCK, train=15))
+    with pytest.raises(DataError, match="one of them with two or more images"):
+        validate(birds(FLOCK | {14: 1, 15: 1}, train=14))
+
+
+def test_whole_classes_are_cut_for_retrieval_and_only_such_as_can_be_searched() -> None:
+    records = birds(FLOCK | {0: 1, 1: 1}, train=10)
+    table = cut_validation(records.table, "retrieval", 0.3, seed=0)
+    validate(dataclasses.replace(records, table=table))
+    validated = table[table["fold"] == "val"]
+    assert validated["label"].nunique() == 3
+    assert (validated.groupby("label").size() == 3).all()
+    assert table.loc[table["split"] == "test", "fold"].isna().all()
+    assert not table["fold"].equals(cut_validation(records.table, "retrieval", 0.3, seed=1)["fold"])
+    many = cut_validation(records.table, "retrieval", 0.99, seed=0)
+    assert many.loc[many["fold"] == "val", "label"].nunique() == 8  # not the two of one image
+
+
+def test_two_classes_are_cut_and_two_stay_or_nothing_is() -> None:
+    table = cut_validation(birds(FLOCK, train=4).table, "retrieval", 0.01, seed=0)
+    assert table.groupby("fold")["label"].nunique().to_dict() == {"train": 2, "val": 2}
+    for records in (birds(FLOCK, train=3), birds(FLOCK | dict.fromkeys(range(7), 1), train=8)):
+        with pytest.raises(DataError, match=r"two whole ones.*data\.validation=0"):
+            cut_validation(records.table, "retrieval", 0.2, seed=0)
+
+
 # --- stage prepare
+
+
+def test_retrieval_takes_no_regions_from_a_twin_with_attributes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(stage.READERS, "made_up", lambda root, settings, task: birds(FLOCK, train=8))
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "regions.csv").write_text("image,attribute,x,y,w,h\nimages/000/00.jpg,bill,1,2,3,4\n")
+    found = stage.prepare("birds", "made_up", "retrieval", tmp_path / "root", Data(), tmp_path / "out")
+    assert found["dataset"] == "birds"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["description.json", "records.parquet"]
 
 
 @pytest.mark.parametrize("source", ["raw", "twins"])
