@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from a3m import evaluate, identity, loss
+from a3m.collect import Collected, collect
 from a3m.data.loaders import Parts, TrainBatches, evaluation_batches, evaluation_regions, parts
 from a3m.data.pack import Pack, open_verified
 from a3m.errors import DataError, SettingsError, StoreError
 from a3m.fit import Report, fit
 from a3m.identity import Trial
+from a3m.metrics.rerank import k_reciprocal
 from a3m.model import Output, build
 from a3m.state import Checkpoints, Lease
 
@@ -145,7 +147,7 @@ def test(
     """
     order = np.concatenate(list(rows.test.values()))
     shown = len(rows.test["query"]) if "query" in rows.test else len(order)
-    seen = evaluate.collect(
+    seen = collect(
         model,
         evaluation_batches(pack, order, *_normalisation(model)),
         settings.train.device,
@@ -173,7 +175,7 @@ def test(
 
 
 def _score_attributes(
-    pack: Pack, rows: Parts, seen: evaluate.Collected, order: np.ndarray, shown: int
+    pack: Pack, rows: Parts, seen: Collected, order: np.ndarray, shown: int
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Accuracy of the attributes, where the true regions are known also of their maps; columns for the first `shown` images."""
     assert seen.attribute_predictions is not None
@@ -194,9 +196,7 @@ def _score_attributes(
     return metrics, evaluate.attribute_columns(names, *columns)
 
 
-def _score_classes(
-    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
-) -> tuple[dict[str, float], pd.DataFrame]:
+def _score_classes(pack: Pack, rows: Parts, seen: Collected, settings: Any) -> tuple[dict[str, float], pd.DataFrame]:
     """Accuracy; labels and predictions of the frame are those of the data set."""
     if seen.logits is None:
         raise SettingsError(
@@ -207,9 +207,7 @@ def _score_classes(
     return metrics, frame.assign(label=rows.classes[frame["label"]], prediction=rows.classes[frame["prediction"]])
 
 
-def _score_people(
-    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
-) -> tuple[dict[str, float], pd.DataFrame]:
+def _score_people(pack: Pack, rows: Parts, seen: Collected, settings: Any) -> tuple[dict[str, float], pd.DataFrame]:
     """CMC and mAP of the queries, which come first, against the gallery; with test.rerank also after re-ranking."""
     queries = len(rows.test["query"])
     names = [pack.names[row] for row in seen.index]
@@ -221,13 +219,13 @@ def _score_people(
     metrics, frame = evaluate.re_identify(*arrays, ids=names[query], gallery_names=names[gallery])
     if hasattr(settings, "test"):
         again = settings.test
-        metrics |= evaluate.re_identify_reranked(*arrays, k1=again.k1, k2=again.k2, lambda_=again.lambda_)
+        distances = k_reciprocal(*arrays[:2], k1=again.k1, k2=again.k2, lambda_=again.lambda_)
+        found, columns = evaluate.rerank_identify(distances, *arrays[2:], gallery_names=names[gallery])
+        metrics, frame = metrics | found, frame.join(columns)
     return metrics, frame
 
 
-def _score_retrieval(
-    pack: Pack, rows: Parts, seen: evaluate.Collected, settings: Any
-) -> tuple[dict[str, float], pd.DataFrame]:
+def _score_retrieval(pack: Pack, rows: Parts, seen: Collected, settings: Any) -> tuple[dict[str, float], pd.DataFrame]:
     """Recall@K, each image against all others, and NMI of k-means, whose seed is the trial's."""
     names = [pack.names[row] for row in seen.index]
     return evaluate.retrieve(seen.embedding, seen.labels, ids=names, seed=settings.seed)
