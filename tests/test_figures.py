@@ -1,19 +1,26 @@
-"""Figures: what is drawn, what is said inside them, and equal bytes for equal results."""
+"""Figures 5, 7 and 8, of results: what is drawn, what is said inside them, and equal bytes for equal results."""
 
+import importlib
+import importlib.util
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_data import ablation, alpha_beta, unfinish
 
-from a3m.errors import DataError
-from a3m.report import figures
+from a3m.errors import DataError, UserError
+from a3m.report.figures import ALTERNATIVES, FIGURES, STUDIES, figure5, figure7, figure8, style
+
+ROOT = Path(__file__).parents[1]
+CODE = ROOT / "a3m" / "report" / "figures"
 
 
 def svg(figure, name="figure5"):
-    return figures.svg_text(figure, name)
+    return style.svg_text(figure, name)
 
 
 def words(figure):
@@ -28,7 +35,7 @@ def heights(figure):
 
 def test_figure5_draws_the_means_of_four_methods_and_five_metrics():
     results = ablation()
-    figure = figures.figure5(results)
+    figure = figure5.draw(results)
     drawn = heights(figure)
     assert len(drawn) == 5 * 5  # Baseline-2, Att-1, Att-2, A3M as written and with normalised scores
     baseline2 = 100 * results.loc[results["method"] == "baseline2", "test/rank1"].mean()
@@ -37,14 +44,14 @@ def test_figure5_draws_the_means_of_four_methods_and_five_metrics():
 
 
 def test_figure5_shows_every_seed_and_an_interval():
-    axes = figures.figure5(ablation(seeds=3)).axes[0]
+    axes = figure5.draw(ablation(seeds=3)).axes[0]
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [len(line.get_ydata()) for line in dots] == [3] * 25
     assert len(axes.containers) == 50  # 25 bars and 25 whiskers
 
 
 def test_one_seed_has_no_whisker_and_the_figure_says_so():
-    figure = figures.figure5(ablation(seeds=1))
+    figure = figure5.draw(ablation(seeds=1))
     assert len(figure.axes[0].containers) == 25
     assert "one seed has no interval" in words(figure)
 
@@ -53,15 +60,15 @@ def test_one_seed_has_no_whisker_and_the_figure_says_so():
     ("source", "said"), [("twins", "SYNTHETIC TWIN"), ("raw subset", "PART of the real"), ("raw", "Market-1501")]
 )
 def test_what_the_data_are_is_said_inside_the_figure(source, said):
-    text = words(figures.figure5(ablation(source=source)))
+    text = words(figure5.draw(ablation(source=source)))
     assert said in text
     assert ("TWIN" in text) == (source == "twins")
-    assert ("TWIN" in words(figures.figure7(alpha_beta(source=source)))) == (source == "twins")
+    assert ("TWIN" in words(figure7.draw(alpha_beta(source=source)))) == (source == "twins")
 
 
 def test_a_failed_method_leaves_a_gap_and_a_note():
     results = ablation()
-    figure = figures.figure5(unfinish(results, results["method"] == "att1"))
+    figure = figure5.draw(unfinish(results, results["method"] == "att1"))
     text = words(figure)
     assert 0 in heights(figure)
     assert "not finished" in text
@@ -70,7 +77,7 @@ def test_a_failed_method_leaves_a_gap_and_a_note():
 
 def test_figure7_draws_both_lines_through_the_shared_centre_on_one_scale():
     results = alpha_beta()
-    first, second = figures.figure7(results).axes
+    first, second = figure7.draw(results).axes
     centre = 100 * results.query("`loss.alpha` == 0.5 and `loss.beta` == 0.5")["test/accuracy"].item()
     for axes in (first, second):
         line = axes.lines[0]
@@ -81,42 +88,190 @@ def test_figure7_draws_both_lines_through_the_shared_centre_on_one_scale():
 
 
 def test_figure7_has_intervals_only_with_more_than_one_seed():
-    assert not figures.figure7(alpha_beta(seeds=1)).axes[0].containers
-    assert len(figures.figure7(alpha_beta(seeds=3)).axes[0].containers) == 5
+    assert not figure7.draw(alpha_beta(seeds=1)).axes[0].containers
+    assert len(figure7.draw(alpha_beta(seeds=3)).axes[0].containers) == 5
 
 
 def test_a_failed_point_of_figure7_is_a_gap_and_a_note():
     results = alpha_beta()
-    figure = figures.figure7(unfinish(results, results["loss.alpha"] == 0.3))
+    figure = figure7.draw(unfinish(results, results["loss.alpha"] == 0.3))
     assert np.isnan(figure.axes[0].lines[0].get_ydata()[1])
     assert "alpha 0.3, beta 0.5: seed 0 failed" in words(figure)
 
 
 def test_figure7_with_a_failed_centre_is_drawn():
     results = alpha_beta()
-    figure = figures.figure7(unfinish(results, (results["loss.alpha"] == 0.5) & (results["loss.beta"] == 0.5)))
+    figure = figure7.draw(unfinish(results, (results["loss.alpha"] == 0.5) & (results["loss.beta"] == 0.5)))
     assert "alpha 0.5, beta 0.5: seed 0 failed" in words(figure)
 
 
 def test_bad_results_are_refused():
     with pytest.raises(DataError, match="no trial of att2"):
-        figures.figure5(ablation().query("method != 'att2'"))
+        figure5.draw(ablation().query("method != 'att2'"))
     with pytest.raises(DataError, match="neither line"):
-        figures.figure7(alpha_beta().replace({"loss.alpha": 0.5}, 0.4))
+        figure7.draw(alpha_beta().replace({"loss.alpha": 0.5}, 0.4))
+
+
+def test_figure5_leaves_out_comparators_controls_sizes_and_the_modern_recipe():
+    plain = ablation(seeds=2).assign(**{"recipe": "", "train.shuffle_attributes": "", "backbone.name": "resnet50"})
+    a3m = plain[plain["method"] == "a3m"]
+    beside = [
+        plain.assign(**{"recipe": "modern", "train.epochs": 99}),
+        a3m.assign(**{"train.shuffle_attributes": "true"}),
+        a3m.assign(**{"backbone.name": "vgg16"}),
+        plain[plain["baseline1.feature"] == "pooled"].assign(**{"baseline1.feature": "wide"}),
+        plain[plain["method"] == "baseline2"].assign(method="attr_id"),
+    ]
+    beside = pd.concat(beside).assign(**{"test/rank1": 0.99})
+    everything = pd.concat([plain, beside], ignore_index=True)
+    everything["key"] = [f"{i:016d}" for i in range(len(everything))]
+    drawn = figure5.draw(everything)
+    assert heights(drawn) == pytest.approx(heights(figure5.draw(plain)))
+    assert "Attr-Id" not in words(drawn)
+    assert "shuffled" not in words(drawn)
+
+
+def attributes(seeds=3, source="twins", labelled=False):
+    """cub200 with two attributes; hat is twice as hard as bill shape."""
+    trials = []
+    for method, level in (("baseline1", 0.0), ("baseline2", 0.4), ("a3m", 0.5)):
+        for seed in range(seeds):
+            trial = ablation(seeds=1, source=source).iloc[0].to_dict()
+            trial = {name: value for name, value in trial.items() if "/" not in name}
+            trial |= {
+                "study": "cub200",
+                "dataset": "cub200",
+                "method": method,
+                "seed": seed,
+                "key": f"{len(trials):016d}",
+            }
+            trial |= {"baseline1.feature": "category" if method == "baseline1" else "", "test/accuracy": 0.5}
+            if level:
+                value = level + 0.01 * seed
+                trial |= {"test/attribute/has_bill_shape": value, "test/attribute/has_hat": value / 2}
+                trial |= {"test/attribute_majority/has_bill_shape": 0.3, "test/attribute_majority/has_hat": 0.1}
+                if labelled:
+                    trial["test/attribute_labelled/has_bill_shape"] = value + 0.2
+            trials.append(trial)
+    return pd.DataFrame(trials)
+
+
+def test_figure8_draws_each_attribute_beside_its_majority_and_an_unweighted_mean():
+    figure = figure8.draw(attributes())
+    (axes,) = figure.axes
+    assert len(axes.patches) == 3 * 3  # Baseline-2, A3M, majority; mean, bill shape, hat
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == pytest.approx([30.75, 38.25, 20, 41, 51, 30, 20.5, 25.5, 10])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mean of all", "bill shape", "hat"]
+    assert axes.yaxis_inverted()  # the mean at the top
+    assert "absent is masked" in words(figure)
+
+
+def test_figure8_has_intervals_only_with_more_than_one_seed():
+    def whiskers(seeds):
+        return [c for c in figure8.draw(attributes(seeds=seeds)).axes[0].containers if hasattr(c, "has_xerr")]
+
+    assert len(whiskers(3)) == 6  # none on the majority
+    assert not whiskers(1)
+
+
+def test_figure8_has_a_second_panel_where_absent_is_a_class():
+    every, labelled = figure8.draw(attributes(labelled=True)).axes
+    assert len(every.patches) == 9
+    assert [bar.get_width() for bar in labelled.patches] == pytest.approx([61, 71, 61, 71])  # the mean is that of one
+    assert [text.get_text() for text in labelled.texts if "no " in text.get_text()] == ["no labelled image"]
+
+
+def test_figure8_of_a_failed_method_says_so():
+    results = attributes()
+    figure = figure8.draw(unfinish(results, results["method"] == "a3m"))
+    assert "not finished" in words(figure)
+    assert "seed 0 failed" in words(figure)
+
+
+def test_figure8_without_attributes_is_refused():
+    with pytest.raises(DataError, match="no column test/attribute/"):
+        figure8.draw(ablation().drop(columns=[c for c in ablation() if c.startswith("test/attribute/")]))
+    with pytest.raises(DataError, match="no trial of baseline2"):
+        figure8.draw(attributes().query("method != 'baseline2'"))
 
 
 def test_equal_results_give_equal_bytes(tmp_path):
-    for name, order in (("a", ablation()), ("b", ablation().sample(frac=1, random_state=1))):
-        (tmp_path / name).mkdir()
-        for path, figure in figures.all_figures({"ablation": order, "alpha_beta": alpha_beta()}).items():
-            figures.write(figure, tmp_path / name, path)
+    drawn = {"figure5": (figure5, ablation()), "figure7": (figure7, alpha_beta()), "figure8": (figure8, attributes())}
+    for folder, seed in (("a", None), ("b", 1)):
+        (tmp_path / folder).mkdir()
+        for name, (module, results) in drawn.items():
+            order = results if seed is None else results.sample(frac=1, random_state=seed)
+            style.write(module.draw(order), tmp_path / folder, name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["figure5.png", "figure5.svg", "figure7.png", "figure7.svg"]
+    assert files == [f"{name}.{ending}" for name in drawn for ending in ("png", "svg")]
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert "<dc:date>" not in (tmp_path / "a" / "figure5.svg").read_text()
 
 
-def test_drawing_loads_no_pyplot():
-    code = "import sys, a3m.report.figures as f; f.Figure; sys.exit('matplotlib.pyplot' in sys.modules)"
+def test_no_text_is_smaller_than_seven_points():
+    for figure in (figure5.draw(ablation()), figure7.draw(alpha_beta()), figure8.draw(attributes(labelled=True))):
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: [^;]*?([\d.]+)px", svg(figure))]
+        assert sizes
+        assert min(sizes) >= 7  # px of the svg, whose width is in points
+
+
+def test_every_figure_has_a_module_a_study_and_a_text_in_its_place():
+    assert set(FIGURES) == set(STUDIES) == set(ALTERNATIVES)
+    assert {path.stem for path in CODE.glob("figure*.py")} == set(FIGURES)
+    for name in FIGURES:
+        assert callable(importlib.import_module(f"a3m.report.figures.{name}").draw)
+
+
+def test_a_figure_reads_no_other_figures_module_and_the_names_carry_no_looks():
+    for name in FIGURES:
+        others = set(FIGURES) - {name}
+        assert not others & set(re.findall(r"figure\d", (CODE / f"{name}.py").read_text())), name
+    assert "import" not in (CODE / "__init__.py").read_text().split('"""')[2]
+
+
+def test_drawing_loads_neither_pyplot_nor_torch():
+    modules = ", ".join(f"a3m.report.figures.{name}" for name in FIGURES)
+    code = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "pipelines" / "figures.py"
+    spec = importlib.util.spec_from_file_location("pipelines_figures", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_stage_draws_one_figure_of_the_study_it_is_told(script, tmp_path):
+    (tmp_path / "results").mkdir()
+    ablation().assign(study="other").to_csv(tmp_path / "results" / "other.csv", index=False)
+    script.main(tmp_path, *script.command(["figure5", "study=other"]))
+    assert sorted(path.name for path in (tmp_path / "reports" / "figures").iterdir()) == ["figure5.png", "figure5.svg"]
+    assert script.command(["figure8"]) == ("figure8", "cub200")
+
+
+@pytest.mark.parametrize(
+    ("name", "study", "said"),
+    [
+        ("figure9", "ablation", "no such figure"),
+        ("style", "ablation", "no such figure"),
+        ("figure5", "../ablation", "no name of a study"),
+        ("figure5", "ablation", "python sweeps/ablation.py"),
+        ("figure6", "ablation", "python sweeps/ablation.py"),
+    ],
+)
+def test_the_stage_says_what_is_wrong(script, tmp_path, name, study, said):
+    with pytest.raises(UserError, match=said):
+        script.main(tmp_path, name, study)
+
+
+def test_without_arguments_the_stage_explains_itself(script, capsys):
+    with pytest.raises(SystemExit) as left:
+        script.command([])
+    assert left.value.code == 2
+    shown = capsys.readouterr().err
+    assert all(f"{name} from" in shown for name in FIGURES)

@@ -33,7 +33,7 @@ def draw(results: pd.DataFrame) -> Figure:
     names = [name for name in names if results[EVERY + name].notna().any()]
     if not names:
         raise DataError(f"results/{results['study'].iloc[0]}.csv: no column {EVERY}<name>; Figure 8 needs attributes")
-    r.need_metrics(results, [prefix + name for prefix in (EVERY, MAJORITY) for name in names], "Figure 8")
+    r.need_metrics(results, [EVERY + name for name in names], f"results/{results['study'].iloc[0]}.csv")
     labelled = [name for name in names if LABELLED + name in results and results[LABELLED + name].notna().any()]
     dataset = str(results["dataset"].iloc[0])
     panels = [(EVERY, names, True)] + ([(LABELLED, labelled, False)] if labelled else [])
@@ -79,17 +79,17 @@ def _panel(
     axes: Axes, rows: list[r.Row], prefix: str, names: list[str], shown: list[str], majority: bool, group: float
 ) -> None:
     """Bars of one way to count, from the top: the mean, then attribute for attribute; in inches divided by `group`."""
-    looks = style.bars(rows)
+    looks = [(colour, 2 * hatch) for colour, hatch in style.bars(rows)]  # denser: the bars are thin
     places = _places(len(names))
     middle = len(rows) / 2  # rows and the majority's bar lie evenly around the place
     for place, chosen in zip(places, [shown, *([name] for name in names)], strict=True):
         if not set(chosen) <= set(shown):
             axes.text(1, place, "no labelled image", va="center", fontsize=style.SMALL)
             continue
-        series = [(row.label, (look[0], 2 * look[1]), seed_values(row, prefix, chosen)) for row, look in zip(rows, looks, strict=True)]
+        series = [(row.label, look, seed_values(row, prefix, chosen)) for row, look in zip(rows, looks, strict=True)]
         if majority:
             guesses = [value for row in rows for value in seed_values(row, MAJORITY, chosen)]
-            series.append(("majority class", ("white", ""), guesses[:1]))
+            series += [("majority class", ("white", ""), guesses[:1])] if guesses else []
         for i, (label, (colour, hatch), values) in enumerate(series):
             width = BAR / group * (WIDER if place == places[0] else 1)
             y = place + (i - middle) * width

@@ -186,14 +186,14 @@ def write(figure: Figure, folder: Path, name: str) -> list[Path]:
 def svg_text(figure: Figure, name: str) -> str:
     """The figure as svg. Ids come from the name, and no date is written: else every drawing would differ.
 
-    Images in it have 120 dots an inch, which keeps a page of photographs below 1.5 MB.
+    Images in it have 110 dots an inch, which keeps a page of photographs below 1.5 MB.
     """
     text = StringIO()
     with use(name):
         figure.savefig(
             text,
             format="svg",
-            dpi=120,
+            dpi=110,
             bbox_inches="tight",
             pad_inches=0.08,
             metadata={"Date": None, "Creator": None},
