@@ -60,7 +60,11 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
     width, cost = probe(model, pack.input_size)
     weighed: Any = SimpleNamespace(**{"alpha": 0.0, "beta": 0.0} | trial.settings["loss"])
     criterion = loss.build(settings.method, weighed, len(rows.classes), width, settings.seed)
-    batches = TrainBatches(pack, rows.train, rows.classes, settings.train, settings.seed, *_normalisation(model))
+    batches = TrainBatches(
+        pack, rows.train, rows.classes, settings.train, settings.seed, *_normalisation(model),
+        images_per_class=settings.train.images_per_class,
+        shuffle_attributes=getattr(settings.train, "shuffle_attributes", False),
+    )  # fmt: skip
 
     def validate(tested: nn.Module) -> dict[str, float]:
         return test(tested, pack, rows, settings)[0]
