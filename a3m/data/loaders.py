@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from a3m import randomness
+from a3m.data.augmentation import Augmentation, centre, cut, normalise
 from a3m.data.pack import FOLDS, SPLITS, Pack
+from a3m.data.sampling import class_batches, classes_of_a_batch, shuffled_attributes
 from a3m.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,64 +70,68 @@ def _tested(pack: Pack, whole: str, query: str, gallery: str) -> tuple[str, ...]
 
 
 class TrainBatches(Dataset[Batch]):
-    """Batch number `step` of a whole training, augmented; the last incomplete batch of an epoch is left out."""
+    """Batch number `step` of a whole training, augmented; the last incomplete batch of an epoch is left out.
+
+    images_per_class: 0 shows the rows shuffled, every one once an epoch; K > 0 makes batches of batch_size // K classes with K
+    images each. shuffle_attributes: the control whose attribute labels say nothing. Raises SettingsError for a batch too small.
+    """
 
     def __init__(
-        self, pack: Pack, rows: np.ndarray, classes: np.ndarray, settings: "Train", seed: int, mean: Tensor, std: Tensor
+        self,
+        pack: Pack,
+        rows: np.ndarray,
+        classes: np.ndarray,
+        settings: "Train",
+        seed: int,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        images_per_class: int = 0,
+        shuffle_attributes: bool = False,
     ):
-        self.pack, self.rows, self.seed, self.mean, self.std = pack, rows, seed, mean, std
+        self.pack, self.rows, self.seed, self.images_per_class = pack, rows, seed, images_per_class
         self.labels = np.searchsorted(classes, pack.label[rows])
+        self.attributes = pack.attributes[rows]
+        if shuffle_attributes:
+            self.attributes = shuffled_attributes(self.attributes, self.labels, seed)
         self.batch_size = min(settings.batch_size, len(rows))
-        self.steps_per_epoch = len(rows) // self.batch_size
-        self.transform, self.erase = augmentation(settings.augment, pack.input_size)
+        if images_per_class:
+            self.batch_size = images_per_class * classes_of_a_batch(settings.batch_size, images_per_class, len(classes))
+        self.steps_per_epoch = max(len(rows) // self.batch_size, 1)
+        self.augment = Augmentation(settings.augment, mean, std)
         self._order: tuple[int, np.ndarray] = (-1, rows)
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.steps_per_epoch)
         chosen = self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
         rows = self.rows[chosen]
-        with randomness.stream(self.seed, "augmentation", step):
-            images = torch.stack([self.transform(_tensor(self.pack, row)) for row in rows])
-            images = normalise(images, self.mean, self.std)
-            if self.erase is not None:
-                images = torch.stack([self.erase(image) for image in images])
-        return _batch(self.pack, images, self.labels[chosen], rows)
+        images = self.augment(self.pack, rows, randomness.derive(self.seed, "augmentation", step))
+        return _batch(self.pack, images, self.labels[chosen], self.attributes[chosen], rows)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation of the training rows in an epoch: the same for every method with the same seed."""
+        """Positions in the training rows, batch after batch of an epoch: the same for every method with the same seed and K."""
         if self._order[0] != epoch:
             generator = np.random.default_rng(randomness.derive(self.seed, "order", epoch))
-            self._order = (epoch, generator.permutation(len(self.rows)))
+            self._order = (epoch, self._drawn(generator))
         return self._order[1]
+
+    def _drawn(self, generator: np.random.Generator) -> np.ndarray:
+        K = self.images_per_class
+        if K == 0:
+            return generator.permutation(len(self.rows))
+        return class_batches(self.labels, self.batch_size // K, K, self.steps_per_epoch, generator).ravel()
 
     def stream(self, first_step: int, steps: int, workers: int) -> Iterator[Batch]:
         """Batches first_step .. steps-1, loaded by `workers` further processes."""
         return iter(DataLoader(self, batch_size=None, sampler=range(first_step, steps), num_workers=workers))
 
 
-def augmentation(names: list[str], size: tuple[int, int]) -> tuple[v2.Transform, v2.Transform | None]:
-    """torchvision's transforms on one packed uint8 image, and random erasing, which wants the normalised one, or None."""
-    steps: list[v2.Transform] = []
-    if "affine" in names:  # the released code's: rotation 30 degrees, shift 10 %, zoom 0.75-1.33
-        steps.append(v2.RandomAffine(30, translate=(0.1, 0.1), scale=(0.75, 1.33)))
-    steps.append(v2.RandomCrop(size) if "crop" in names else v2.CenterCrop(size))
-    if "flip" in names:
-        steps.append(v2.RandomHorizontalFlip())
-    return v2.Compose(steps), v2.RandomErasing(p=0.5) if "erase" in names else None
-
-
 def evaluation_batches(pack: Pack, rows: np.ndarray, mean: Tensor, std: Tensor) -> Iterator[Batch]:
     """The given rows in order, centre-cropped; labels as they stand in the pack."""
-    crop = v2.CenterCrop(pack.input_size)
     for start in range(0, len(rows), TEST_BATCH):
         chosen = rows[start : start + TEST_BATCH]
-        images = torch.stack([crop(_tensor(pack, row)) for row in chosen])
-        yield _batch(pack, normalise(images, mean, std), pack.label[chosen], chosen)
-
-
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) -> float32, (x / 255 - mean) / std."""
-    return images.float().div_(255).sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+        images = normalise(cut(pack, chosen, centre(pack, len(chosen))), mean, std)
+        yield _batch(pack, images, pack.label[chosen], pack.attributes[chosen], chosen)
 
 
 def evaluation_regions(pack: Pack, rows: np.ndarray) -> np.ndarray | None:
@@ -144,15 +149,11 @@ def evaluation_regions(pack: Pack, rows: np.ndarray) -> np.ndarray | None:
     return regions
 
 
-def _tensor(pack: Pack, row: int) -> Tensor:
-    return torch.from_numpy(np.array(pack.image(row))).permute(2, 0, 1)
-
-
-def _batch(pack: Pack, images: Tensor, labels: np.ndarray, rows: np.ndarray) -> Batch:
+def _batch(pack: Pack, images: Tensor, labels: np.ndarray, attributes: np.ndarray, rows: np.ndarray) -> Batch:
     return Batch(
         images,
         torch.from_numpy(np.ascontiguousarray(labels)),
-        torch.from_numpy(pack.attributes[rows]),
+        torch.from_numpy(attributes),
         torch.from_numpy(pack.camera[rows]),
         torch.from_numpy(np.ascontiguousarray(rows)),
     )
