@@ -7,7 +7,7 @@ from pathlib import Path
 
 from a3m import config
 from a3m.console import counted
-from a3m.data import pack
+from a3m.data import packing
 from a3m.data.records import read, read_regions
 from a3m.relevance import dataset_digest
 from a3m.settings import Params
@@ -21,7 +21,7 @@ def main(params: Params, root: Path) -> None:
     with counted(f"packing {name}") as progress:
         source = root / "data" / params.data.source / params.dataset.images
         made_with = dataset_digest(params)
-        summary = pack.write(
+        summary = packing.write(
             records.table, records.description, regions, source, params.data, folder, progress, made_with
         )
     size = f"{summary['images']} images, {summary['bytes'] / 1e6:.1f} MB"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from a3m.data import pack
+from a3m.data import pack, packing
 from a3m.relevance import dataset_digest, trial_settings
 from a3m.settings import Data, Head, Params, Train
 from a3m.trial import Trial
@@ -53,7 +53,7 @@ def write_pack(folder: Path, *, task: str = "classification", images: int = 24, 
         columns=["image", "attribute", "x", "y", "w", "h"],
     )
     size = Data(height=16, width=16, margin=18 / 16)
-    return pack.write(table, description, regions, folder, size, folder / "packed", made_with=dataset_digest(params()))
+    return packing.write(table, description, regions, folder, size, folder / "packed", made_with=dataset_digest(params()))
 
 
 def params(**train: object) -> Params:

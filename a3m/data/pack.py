@@ -1,7 +1,7 @@
 """One memory-mapped file a data set and input size: what trials read instead of images. Its digest is the data version.
 
 The file has the layout of safetensors (8 bytes of header length, a JSON header, then raw arrays), so that it can be inspected
-with that library; it is written here because the images are written in place, a row at a time, and need never be in memory.
+with that library. a3m.data.packing writes it; here it is read.
 
 Arrays, N rows in the order of the records:
   images (N, H, W, 3) uint8      cropped to the box where the settings say so, resized; H, W = network size x margin
@@ -15,31 +15,23 @@ EXIF orientation is ignored: the boxes of the data sets refer to the pixels as t
 import hashlib
 import io
 import json
-import math
 import os
-import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from a3m.errors import DataError
 from a3m.identity import file_digest
-
-if TYPE_CHECKING:
-    from a3m.settings import Data
 
 FILE, SUMMARY = "pack.safetensors", "pack.json"
 SPLITS = ("train", "test", "query", "gallery")
 FOLDS = ("train", "val", "val_query", "val_gallery")  # -1 where a row is not training data
 VERSION = 1
 DTYPES = {"uint8": "U8", "int8": "I8", "int64": "I64", "float32": "F32", "float64": "F64"}
-Progress = Callable[[int, int], None]
+MAX_PIXELS = 89_478_485  # of one image: a quarter of a gigabyte decoded, where Pillow warns of a decompression bomb
 
 
 class Pack:
@@ -92,189 +84,42 @@ class Pack:
         if self._images is not None:
             return self._images[row]
         data = io.BytesIO(self._encoded[self._offsets[row] : self._offsets[row + 1]].tobytes())
-        return pixels(data, self.names[row], self._box[row], self.packed_size)
+        return decode(data, self.names[row], self._box[row], self.packed_size)[0]
 
 
-def pixels(source: Path | io.BytesIO, name: str, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Decode, crop to `box` (x y w h; NaN = whole image) and resize to `size` (height, width) -> (H, W, 3) uint8."""
+def decode(source: Path | io.BytesIO, name: str, box: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """Decode, crop to `box` (x y w h; NaN = whole image) and resize to `size` (height, width) -> (H, W, 3) uint8.
+
+    The second is whether the box was degenerate, so that the whole image stands instead. Raises DataError.
+    """
     try:
         with Image.open(source) as image:
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller")
+            rgb = _as_rgb(image)
+    except (
+        Exception
+    ) as error:  # Pillow's parsers raise whatever they stumble over: struct.error, KeyError, EOFError, ...
         raise DataError(f"{name}: {str(error).replace(str(source), '').strip() or 'not an image'}") from error
-    region = None
-    if not np.isnan(box).any():
-        x, y, w, h = box
-        region = (max(x, 0.0), max(y, 0.0), min(x + w, float(rgb.width)), min(y + h, float(rgb.height)))
-        if region[2] - region[0] < 1 or region[3] - region[1] < 1:
-            region = None  # a degenerate box: the whole image; the reader has counted it
-    return np.asarray(rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=region))
+    region = frame(box, rgb.width, rgb.height)
+    resized = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=region)
+    return np.asarray(resized), region is None and not np.isnan(box).any()
 
 
-def write(
-    records: pd.DataFrame, description: dict[str, Any], regions: pd.DataFrame | None, root: Path, settings: "Data", out: Path,
-    progress: Progress | None = None, made_with: str = "",
-) -> dict[str, Any]:  # fmt: skip
-    """Pack the images below `root` that `records` names into `out`/pack.safetensors and describe it in `out`/pack.json.
-
-    Returns that description (digest, bytes, images, sizes). The file appears under its name when it is whole.
-    Raises DataError naming every image that is missing, empty, truncated or not an image, or the space that lacks.
-    """
-    count = len(records)
-    size = (math.ceil(settings.height * settings.margin), math.ceil(settings.width * settings.margin))
-    attributes = records[[c for c in records.columns if c.startswith("attribute.")]].to_numpy(np.int64)
-    boxes = (
-        records[["x", "y", "w", "h"]].astype("float64").to_numpy() if settings.crop_box else np.full((count, 4), np.nan)
-    )
-    arrays: dict[str, np.ndarray] = {
-        "label": records["label"].to_numpy(np.int64),
-        "camera": records["camera"].astype("Int64").fillna(-1).to_numpy(np.int64),
-        "split": _codes(records["split"], SPLITS),
-        "fold": _codes(records["fold"], FOLDS),
-        "box": boxes,
-        "attributes": attributes,
-    }
-    files = [root / name for name in records["image"]]
-    encoded = count * size[0] * size[1] * 3 > settings.pack_limit
-    if encoded:
-        lengths = _sizes(files)
-        arrays["offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        big, shape = "encoded", [int(arrays["offsets"][-1])]
-    else:
-        big, shape = "images", [count, *size, 3]
-    if regions is not None:
-        arrays["regions"] = _packed_regions(regions, records, description, files, boxes)
-    metadata = {
-        **description,
-        "version": VERSION,
-        "input_size": [settings.height, settings.width],
-        "packed_size": list(size),
-        "images": list(records["image"]),
-    }
-    header, start = _header(big, shape, arrays, metadata)
-    total = start + math.prod(shape) + sum(array.nbytes for array in arrays.values())
-    out.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out).free
-    if total > free:
-        raise DataError(
-            f"{out}: the pack needs {total / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room or use a smaller size"
-        )
-
-    temporary = out / f"{FILE}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            file.write(header)
-            file.truncate(start + math.prod(shape))
-        target = np.memmap(temporary, np.uint8, "r+", start, tuple(shape))
-        _fill(target, files, list(records["image"]), boxes, size, arrays.get("offsets"), progress)
-        target.flush()
-        with temporary.open("ab") as file:
-            for name in sorted(arrays):
-                file.write(np.ascontiguousarray(arrays[name]).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        digest = file_digest(temporary)
-        temporary.replace(out / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
-    summary = {
-        "dataset": description["dataset"],
-        "source": description["source"],
-        "complete": description["complete"],
-        "digest": digest,
-        "bytes": total,
-        "images": count,
-        "stored": big,
-        "input_size": metadata["input_size"],
-        "packed_size": metadata["packed_size"],
-        "made_with": made_with,  # digest of the settings; not in the pack itself, whose digest is of what it holds
-    }
-    (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
-    return summary
+def frame(box: np.ndarray, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """The part x0 y0 x1 y1 of an image that `box` (x y w h) cuts out; None = all of it, without a box or a degenerate one."""
+    if np.isnan(box).any():
+        return None
+    x, y, w, h = (float(value) for value in box)
+    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
+    return None if x1 - x0 < 1 or y1 - y0 < 1 else (x0, y0, x1, y1)
 
 
-def _codes(column: pd.Series, names: tuple[str, ...]) -> np.ndarray:
-    return column.map({name: code for code, name in enumerate(names)}).fillna(-1).to_numpy(np.int8)
-
-
-def _header(big: str, shape: list[int], arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> tuple[bytes, int]:
-    """The safetensors header, padded so that the arrays start on a multiple of 64 bytes -> (bytes, where they start)."""
-    entries: dict[str, Any] = {"__metadata__": {"description": json.dumps(metadata)}}
-    end = math.prod(shape)
-    entries[big] = {"dtype": "U8", "shape": shape, "data_offsets": [0, end]}
-    for name in sorted(arrays):
-        begin, end = end, end + arrays[name].nbytes
-        entries[name] = {
-            "dtype": DTYPES[str(arrays[name].dtype)],
-            "shape": list(arrays[name].shape),
-            "data_offsets": [begin, end],
-        }
-    text = json.dumps(entries).encode()
-    text += b" " * (-(len(text) + 8) % 64)
-    return len(text).to_bytes(8, "little") + text, len(text) + 8
-
-
-def _sizes(files: list[Path]) -> list[int]:
-    try:
-        return [file.stat().st_size for file in files]
-    except OSError as error:
-        raise DataError(f"{error.filename}: missing; the records name it") from error
-
-
-def _fill(
-    target: np.ndarray, files: list[Path], names: list[str], boxes: np.ndarray, size: tuple[int, int],
-    offsets: np.ndarray | None, progress: Progress | None,
-) -> None:  # fmt: skip
-    """Write every image into its place, on all cores (decoding and resizing release the interpreter lock)."""
-    bad: list[str] = []
-
-    def one(row: int) -> None:
-        try:
-            if not files[row].is_file():
-                raise DataError(f"{files[row]}: missing; the records name it")
-            if files[row].stat().st_size == 0:
-                raise DataError(f"{files[row]}: empty")
-            if offsets is None:
-                target[row] = pixels(files[row], str(files[row]), boxes[row], size)
-            else:
-                data = files[row].read_bytes()
-                pixels(io.BytesIO(data), str(files[row]), boxes[row], size)  # refuse now what no trial could decode
-                target[offsets[row] : offsets[row + 1]] = np.frombuffer(data, np.uint8)
-        except DataError as error:
-            bad.append(str(error))
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        for done, _ in enumerate(threads.map(one, range(len(files))), start=1):
-            if progress is not None:
-                progress(done, len(files))
-    if bad:
-        listed = "\n  ".join(sorted(bad)[:10])
-        raise DataError(
-            f"{len(bad)} of {len(files)} images cannot be packed; replace them and run the stage again:\n  {listed}"
-        )
-
-
-def _packed_regions(
-    regions: pd.DataFrame, records: pd.DataFrame, description: dict[str, Any], files: list[Path], boxes: np.ndarray
-) -> np.ndarray:
-    """Regions in pixels of the files -> (N, K, 4) float32 shares of the packed image, clipped to it; NaN = not visible."""
-    rows = {name: row for row, name in enumerate(records["image"])}
-    columns = {name: column for column, name in enumerate(description["attributes"])}
-    packed = np.full((len(records), len(columns), 4), np.nan, np.float32)
-    known = regions[regions["image"].isin(rows) & regions["attribute"].isin(columns)]
-    row = known["image"].map(rows).to_numpy(np.int64)
-    column = known["attribute"].map(columns).to_numpy(np.int64)
-    frames = boxes.copy()
-    for index in np.unique(row[np.isnan(frames[row]).any(axis=1)]):
-        with Image.open(files[index]) as image:
-            frames[index] = (0, 0, image.width, image.height)
-    frame = frames[row]
-    x, y, w, h = (known[c].to_numpy(np.float64) for c in "xywh")
-    corners = np.stack([x, y, x + w, y + h], axis=1)
-    shares = np.clip((corners - frame[:, [0, 1, 0, 1]]) / frame[:, [2, 3, 2, 3]], 0, 1)
-    seen = (shares[:, 2] > shares[:, 0]) & (shares[:, 3] > shares[:, 1])
-    packed[row[seen], column[seen]] = shares[seen]
-    return packed
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB. Grey of 16 bits keeps its upper byte, which `convert` would not: it cuts off at 255."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 # --- data version -------------------------------------------------------------------------------------------------------
