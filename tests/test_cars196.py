@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+from stubs import stub_images
 
 from a3m.data import cars196
 from a3m.data.folds import cut_validation
@@ -23,18 +24,12 @@ WHOLE = Data(source="raw")
 PART = Data(source="raw", allow_subset=True)
 
 
-def stubs(folder: Path, names: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(b"x")
-
-
 @pytest.fixture(scope="module")
 def real_files(shared_annotations: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cars_annos.mat and every image of it as a single byte."""
     root = tmp_path_factory.mktemp("cars196")
     shutil.copyfile(shared_annotations / "cars196" / "cars_annos.mat", root / "cars_annos.mat")
-    stubs(root / "car_ims", [f"{number:06d}.jpg" for number in range(1, 16186)])
+    stub_images(root / "car_ims", [f"{number:06d}.jpg" for number in range(1, 16186)])
     return root
 
 
@@ -120,8 +115,8 @@ def test_the_devkits_layout_holds_the_same_cars(shared_annotations: Path, tmp_pa
     ):
         cars196.read(tmp_path, WHOLE)
     shutil.copyfile(source / "cars_test_annos_withlabels.mat", tmp_path / "cars_test_annos_withlabels.mat")
-    stubs(tmp_path / "cars_train", [f"{number:05d}.jpg" for number in range(1, 8145)])
-    stubs(tmp_path / "cars_test", [f"{number:05d}.jpg" for number in range(1, 8042)])
+    stub_images(tmp_path / "cars_train", [f"{number:05d}.jpg" for number in range(1, 8145)])
+    stub_images(tmp_path / "cars_test", [f"{number:05d}.jpg" for number in range(1, 8042)])
     for task in ("retrieval", "classification"):
         records = cars196.read(tmp_path, WHOLE, task)
         validate(records)
@@ -165,7 +160,7 @@ NAMES = ["Audi A/B 2010", "BMW X 2011", "Fiat 500 2012", "Kia C 2009"]
 def small(tmp_path: Path) -> Path:
     """Four classes of four images; its twin.json says so."""
     annotate(tmp_path / "cars_annos.mat", small_rows(), NAMES)
-    stubs(tmp_path / "car_ims", [f"{number:06d}.jpg" for number in range(1, 17)])
+    stub_images(tmp_path / "car_ims", [f"{number:06d}.jpg" for number in range(1, 17)])
     counts = {"images": 16, "classes": 4, "train": 8, "test": 8}
     (tmp_path / "twin.json").write_text(json.dumps({"dataset": "cars196", "counts": counts}))
     return tmp_path

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stubs import stub_images
 
 from a3m.data import cub200, twins
 from a3m.data.records import Records, validate
@@ -54,10 +55,7 @@ def real_files(shared_annotations: Path, folded: np.ndarray, tmp_path_factory: p
     for name in FILES:
         shutil.copyfile(source / name, base / name)
     names = [line.split()[1] for line in (base / "images.txt").read_text().splitlines()]
-    for folder in {name.partition("/")[0] for name in names}:
-        (base / "images" / folder).mkdir(parents=True)
-    for name in names:
-        (base / "images" / name).write_bytes(b"x")
+    stub_images(base / "images", names)
     generator, blocks = np.random.default_rng(0), []
     for size, column in zip(SIZES, folded.T, strict=True):
         places = np.arange(1, size + 1)

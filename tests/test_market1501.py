@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from stubs import stub_images
 
 from a3m.data import market1501, twins
 from a3m.data.records import Records, validate
@@ -34,7 +35,7 @@ def real_names(shared_annotations: Path, tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("market1501")
     lists = shared_annotations / "market1501"
     for folder in ("bounding_box_train", "bounding_box_test", "query"):
-        touch(root / FOLDER / folder, (lists / f"{folder}.names.txt").read_text().split())
+        stub_images(root / FOLDER / folder, (lists / f"{folder}.names.txt").read_text().split())
     touch(root / FOLDER / "bounding_box_test", ["Thumbs.db"])
     (root / FOLDER / "attribute").mkdir()
     shutil.copy(lists / "market_attribute.mat", root / FOLDER / "attribute")

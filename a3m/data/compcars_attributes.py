@@ -109,12 +109,14 @@ def fold_attributes(
 def quantile_edges(values: np.ndarray, bins: int) -> list[float]:
     """Inner edges of `bins` bins with about equally many of `values` (n,); a value at an edge is in the bin above it.
 
-    Edges are values that occur, each once: equal values stay together, so there can be fewer bins, none of them empty.
+    Edges are values that occur, each once: equal values stay together, so there can be fewer bins, none of them empty, and
+    two wherever two values differ.
     """
-    if not values.size:
+    different = np.unique(values)
+    if len(different) < 2:
         return []
     inner = np.quantile(values, np.arange(1, bins) / bins, method="higher")
-    return sorted({float(edge) for edge in inner if edge > values.min()})
+    return [float(edge) for edge in np.unique(np.maximum(inner, different[1]))]
 
 
 def bin_names(edges: Sequence[float], unit: str) -> list[str]:
