@@ -94,7 +94,7 @@ def _in_images(frame: pd.DataFrame, seen: dict[int, Seen], problems: list[Proble
 
 def _validation(found: Found, problems: list[Problem], warnings: list[Problem]) -> str:
     """Cut the validation part as stage prepare will, and say how; what fails there is told here."""
-    made, settings = records(found, found.path.parent), Data()
+    made, settings = records(found), Data()
     try:
         table = cut_validation(made.table, found.task, settings.validation, settings.split_seed)
     except DataError as error:

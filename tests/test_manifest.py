@@ -193,8 +193,9 @@ def test_a_manifest_in_a_folder_of_its_own_names_images_below_that_folder(tmp_pa
     below = read(tmp_path, Data(manifest="lists/manifest.csv"))
     assert below.table["image"].iloc[0] == "lists/a0.png"
     assert (tmp_path / below.table["image"].iloc[0]).is_file()
-    with pytest.raises(SettingsError, match="expected a file below"):
-        read(tmp_path / "lists", Data(manifest="../lists/../manifest.csv"))
+    for outside in ("../lists/manifest.csv", str(tmp_path / "lists" / "manifest.csv")):
+        with pytest.raises(SettingsError, match="expected a file below"):
+            read(tmp_path / "lists", Data(manifest=outside))
 
 
 # --- how a CSV may be written -------------------------------------------------------------------------------------------
@@ -329,6 +330,9 @@ def test_a_link_to_the_whole_folder_and_links_inside_it_are_followed(tmp_path: P
     (tmp_path / "real" / "b1.png").rename(tmp_path / "real" / "c.png")
     (tmp_path / "real" / "b1.png").symlink_to("c.png")
     (tmp_path / "manifest").symlink_to(tmp_path / "real")
+    assert len(read(tmp_path / "manifest", Data()).table) == 6
+    (tmp_path / "real" / "manifest.csv").rename(tmp_path / "list.csv")
+    (tmp_path / "real" / "manifest.csv").symlink_to(tmp_path / "list.csv")
     assert len(read(tmp_path / "manifest", Data()).table) == 6
 
 

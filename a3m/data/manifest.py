@@ -7,7 +7,7 @@ only), other names are numbered from 1. Without cameras nothing is known about w
 all queries get camera 0, the gallery camera 1, and every training image of an identity a camera of its own.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +28,9 @@ def read(root: Path, settings: "Data", task: str = "") -> Records:
     Raises DataError with the first problems and the command that lists all; `settings.missing_limit` admits that share of
     images that are not on disk. No image is opened.
     """
-    path = root / settings.manifest
-    if not path.resolve().is_relative_to(root.resolve()):
+    below = PurePosixPath(settings.manifest)
+    path = root / below
+    if below.is_absolute() or ".." in below.parts:
         raise SettingsError(f"data.manifest={settings.manifest}: expected a file below {root}")
     found = find(path, missing_limit=settings.missing_limit)
     if found.problems:
@@ -40,26 +41,26 @@ def read(root: Path, settings: "Data", task: str = "") -> Records:
         )
     if task and task != found.task:
         raise SettingsError(f"dataset.task={task}: the columns and splits of {path} say {found.task}; leave it empty")
-    return records(found, root)
+    return records(found, str(below.parent))
 
 
-def records(found: Found, root: Path) -> Records:
-    """The records of a manifest without problems; images as paths below `root`."""
+def records(found: Found, below: str = "") -> Records:
+    """The records of a manifest without problems; `below`: where its folder lies below the data set's root."""
     frame, task = found.frame, found.task
     reid = task == "re-identification"
     numbers = reid and all(map(WHOLE.fullmatch, found.names))
     label = {name: whole(name) if numbers else index + reid for index, name in enumerate(found.names)}
     table = frame.assign(label=frame["name"].map(label).astype(np.int64))
     checks = [f"read from {found.path.name}", *found.notes]
-    checks.extend(f"line {line}: {kind}: {what}" for kind, line, what in found.warnings[:20])
+    checks.extend(f"{one.where()}{one.kind}: {one.what}" for one in found.warnings[:20])
+    if len(found.warnings) > 20:
+        checks.append(f"and {len(found.warnings) - 20} more warnings (a3m check)")
     if not reid:
         table = table.drop(columns="camera")
     elif table["camera"].isna().all():
         table["camera"] = cameras(table)
         checks.append("cameras are not known: no gallery image is left out (queries have camera 0, the gallery 1)")
-    prefix = found.path.parent.resolve().relative_to(root.resolve()).as_posix()
-    if prefix != ".":
-        table["image"] = f"{prefix}/" + table["image"]
+    table["image"] = [str(PurePosixPath(below) / image) for image in table["image"]]
     description: dict[str, Any] = {
         "dataset": "manifest",
         "task": task,
