@@ -23,7 +23,8 @@ class AlexNet(models.AlexNet):
 
     left_out = ("classifier",)  # modules of the published file that a model without classes does not have
 
-    def __init__(self, num_classes: int = 1000, global_pool: str = "avg") -> None:
+    def __init__(self, num_classes: int = 1000, in_chans: int = 3, global_pool: str = "avg") -> None:
+        _check_colour(in_chans)
         super().__init__(num_classes=num_classes or 1)
         self.num_classes = num_classes
         self.num_features, self.head_hidden_size = 256, 4096
@@ -39,7 +40,8 @@ class GoogLeNet(models.GoogLeNet):
 
     left_out = ("aux1", "aux2", "fc")
 
-    def __init__(self, num_classes: int = 1000, global_pool: str = "avg") -> None:
+    def __init__(self, num_classes: int = 1000, in_chans: int = 3, global_pool: str = "avg") -> None:
+        _check_colour(in_chans)
         super().__init__(num_classes=num_classes or 1, aux_logits=False, init_weights=True)
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = 1024
@@ -55,6 +57,11 @@ class GoogLeNet(models.GoogLeNet):
                 break
             x = module(x)
         return x
+
+
+def _check_colour(in_chans: int) -> None:
+    if in_chans != 3:
+        raise ValueError(f"torchvision builds these networks for three colour channels, not {in_chans}")
 
 
 def _without_what_is_left_out(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
