@@ -17,11 +17,11 @@ def main(root: Path) -> None:
     studies = stage.read_studies(root)
     runs = stage.read_runs(root, studies)
     made = tables.all_tables(studies)
-    figures = {name: read_figure(root, name) for study in studies for name in page.CONTENTS[study].figures}
+    figures = read_figures(root, [name for study in studies for name in page.CONTENTS[study].figures])
     folder = stage.fresh(root / "reports", (), ())
     texts = {
         "index.html": page.page(studies, made, figures, runs),
-        "report.md": page.text(studies, made, runs),
+        "report.md": page.text(studies, made, figures, runs),
         "metrics.json": json.dumps(tables.metrics(studies), indent=2, sort_keys=True) + "\n",
     }
     for name, text in texts.items():
@@ -42,11 +42,20 @@ def main(root: Path) -> None:
         study.publish(params, root, name, [path for path in files if path.is_file()])
 
 
-def read_figure(root: Path, name: str) -> str:
-    path = root / "reports" / "figures" / f"{name}.svg"
-    if not path.is_file():
-        raise DataError(f"{path}: not here; run python pipelines/figures.py first")
-    return path.read_text(encoding="utf-8")
+def read_figures(root: Path, names: list[str]) -> dict[str, str]:
+    """Name -> svg of the figures that were drawn; the others are named on stdout.
+
+    Raises:
+        DataError: none was drawn, though the studies at hand have some.
+    """
+    folder = root / "reports" / "figures"
+    drawn = {name: folder / f"{name}.svg" for name in names if (folder / f"{name}.svg").is_file()}
+    if names and not drawn:
+        raise DataError(f"{folder}: no {', '.join(names)} here; run python pipelines/figures.py <figure> first")
+    absent = [name for name in names if name not in drawn]
+    if absent:
+        print(f"not drawn: {', '.join(absent)} (python pipelines/figures.py <figure>)")
+    return {name: path.read_text(encoding="utf-8") for name, path in drawn.items()}
 
 
 if __name__ == "__main__":

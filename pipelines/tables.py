@@ -1,4 +1,5 @@
-"""Stage `tables`: results/<study>.csv -> reports/tables/{table1,figure5,attributes,figure7}.{csv,md,tex}.
+"""Stage `tables`: results/<study>.csv -> reports/tables/<table>.{csv,md,tex}: Tables 1-5 with their controls,
+the numbers of Figures 5, 7 and 8, and the attributes.
 
 Usage: python pipelines/tables.py
 """

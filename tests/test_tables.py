@@ -1,23 +1,40 @@
 """Tables: right numbers, honest marks, and refusal of what no table should be made of."""
 
+import csv
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from report_data import ablation, alpha_beta, unfinish
+from report_data import ablation, alpha_beta, compcars, cub200, every_study, further, retrieval, unfinish
 
 from a3m.errors import DataError
+from a3m.report import layout, methods, tables
 from a3m.report import results as r
-from a3m.report import tables
+from a3m.report.layouts import LAYOUTS, TABLE1
 from a3m.report.table import DASH, letter_of
 
-PUBLISHED = tables.published("table1_market1501")
+PUBLISHED = layout.published("table1_market1501")
+PAPER = ["table1", "table2", "table3", "table4", "table5"]
 
 
 def table1(results):
-    return tables.table1(results, PUBLISHED)
+    return made("table1", ablation=results)
+
+
+def made(name, **studies):
+    return methods.method_table(LAYOUTS[name], methods.check(LAYOUTS[name], studies))
+
+
+def control_of(name, **studies):
+    return methods.controls(LAYOUTS[name], methods.check(LAYOUTS[name], studies))
+
+
+@pytest.fixture(scope="module")
+def all_made():
+    """The tables of all studies; nobody changes them."""
+    return tables.all_tables(every_study())
 
 
 def row_of(table, method):
@@ -137,9 +154,15 @@ def test_the_sentence_under_the_table_says_what_was_measured_and_whether_it_rank
     ("source", "head", "words"), [("twins", "twin", "synthetic twins"), ("raw subset", "subset", "a part of the real")]
 )
 def test_what_is_not_the_real_data_set_is_said_in_every_head_and_in_the_caption(source, head, words):
-    made = tables.all_tables({"ablation": ablation(source=source), "alpha_beta": alpha_beta(source=source)})
-    for table in made.values():
-        named = ("method", "line", "alpha", "beta")
+    studies = {
+        "ablation": ablation(source=source),
+        "cub200": cub200(source=source),
+        "compcars": compcars(source=source),
+        "cub200_retrieval": retrieval(source=source),
+        "alpha_beta": alpha_beta(source=source),
+    }
+    for table in tables.all_tables(studies).values():
+        named = ("method", "attribute", "block", "line", "alpha", "beta", "uses attributes", "uses parts")
         assert all(column.split(" ")[0] in (head, "published") for column in table.display if column not in named)
         ours = [column for column in table.numbers if column not in (*named, "notes")]
         assert all(column.split(" ")[0] in (head, "published") for column in ours)
@@ -234,10 +257,14 @@ def duplicate(results):
         (lambda f: f[f["method"] != "att2"], "no trial of att2"),
         (lambda f: f.assign(data=["x", *f["data"][1:]]), "mixed data: dddddddddddd, x"),
         (lambda f: f.assign(source=["raw", *f["source"][1:]]), "mixed source"),
-        (lambda f: f.assign(method=["resnet", *f["method"][1:]]), "unknown method 'resnet'; known: baseline1"),
+        (
+            lambda f: f.assign(method=["resnet", *f["method"][1:]]),
+            "unknown method 'resnet'; known: identification",
+        ),
         (lambda f: f.assign(source="real"), "unknown source"),
         (lambda f: f.assign(status="done"), "unknown status"),
-        (lambda f: f.assign(dataset="cub200"), "of market1501"),
+        (lambda f: f.assign(recipe="newest"), "unknown recipe 'newest'"),
+        (lambda f: f.assign(**{"train.epochs": [9, *f["train.epochs"][1:]]}), "mixed train.epochs: 8, 9"),
         (lambda f: f.drop(columns="versions"), "no column versions"),
         (lambda f: f.drop(columns="test/mAP_trapezoid"), "finished without test/mAP_trapezoid"),
         (lambda f: f.assign(**{"test/rank1": 87.0}), r"test/rank1 holds values outside \[0, 1\]"),
@@ -257,17 +284,22 @@ def test_the_same_trial_written_twice_alike_is_one_trial():
     assert table1(pd.concat([results, results])).csv() == table1(results).csv()
 
 
-def test_two_baselines_that_could_both_be_the_reference_are_refused():
+def test_of_two_baselines_that_fit_the_usual_one_is_the_reference_and_the_row_says_so():
     results = ablation()
     results["head.d"] = ""
     results.loc[results["method"] == "baseline2", "head.d"] = ["64", "64", "128"]
-    with pytest.raises(DataError, match="2 rows of Baseline-2"):
-        table1(results)
+    table = table1(results)
+    a3m = row_of(table, "A3M (normalised scores)")
+    assert table.numbers["twin pairs"][a3m] == 2
+    assert "Compared with the row Baseline-2." in notes_of(table, "A3M (normalised scores)")
+    assert "Baseline-2, d = 128" in list(table.numbers["method"])
 
 
 def test_a_published_table_without_a_row_is_refused():
-    with pytest.raises(DataError, match="Baseline-2"):
-        tables.table1(ablation(), PUBLISHED[PUBLISHED["method"] != "Baseline-2"])
+    with pytest.raises(DataError, match="Baseline-2 must stand there once, not 0"):
+        layout.check_published(TABLE1, PUBLISHED[PUBLISHED["method"] != "Baseline-2"])
+    with pytest.raises(DataError, match="Baseline-2 must stand there once, not 2"):
+        layout.check_published(TABLE1, pd.concat([PUBLISHED, PUBLISHED[PUBLISHED["method"] == "Baseline-2"]]))
 
 
 def test_results_that_are_no_csv_are_refused(tmp_path):
@@ -278,6 +310,321 @@ def test_results_that_are_no_csv_are_refused(tmp_path):
     path.write_text("")
     with pytest.raises(DataError, match="cannot be read"):
         r.read_study(path)
+
+
+# --- all tables of methods ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_published_row_stands_once_in_the_papers_order_word_for_word(name, all_made):
+    table = all_made[name]
+    with (Path(layout.__file__).parent / "published" / f"{LAYOUTS[name].published}.csv").open() as file:
+        paper = [dict(line) for line in csv.DictReader(file)]
+    shown = [
+        {**table.display.loc[i], "source": table.numbers["published source"][i]}
+        for i in table.display.index
+        if table.numbers["published source"][i]
+    ]
+    assert len(paper) == len(shown)
+    for line, row in zip(paper, shown, strict=True):
+        assert row["source"] == line["source"]
+        assert row["method"].startswith(line["method"])
+        for column, head in LAYOUTS[name].columns.items():
+            assert row[f"published {head}"] == (line[column] or DASH)
+        for column, head in LAYOUTS[name].facts.items():
+            assert row[head] == line[column]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "label"),
+    [
+        ("table1", "Attr-Id (Lin et al. 2017)", None),
+        ("table1", "ResNet-50 (I+V) (Zheng et al. 2016)", None),
+        ("table2", "Bilinear-CNN (Lin et al. 2015)", None),
+        ("table3", "AlexNet (Yang et al. 2015)", "Ours: Baseline-1, AlexNet."),
+        ("table3", "GoogLeNet (Yang et al. 2015)", "Ours: Baseline-1, GoogLeNet."),
+        ("table4", "Npairs (Sohn 2016)", None),
+        ("table5", "BIER (Opitz et al. 2017)", None),
+        ("table4", "A3M", "Ours: A3M w/o attr-label."),
+    ],
+)
+def test_a_comparator_that_was_run_stands_in_its_published_row(name, method, label, all_made):
+    table = all_made[name]
+    i = row_of(table, method)
+    assert table.display["twin seeds"][i] in ("1", "3")
+    assert (label or "") in notes_of(table, method)
+
+
+def test_a_comparator_that_was_only_cited_has_a_dash_in_every_column_of_ours():
+    table = made("table3", compcars=compcars())
+    i = row_of(table, "Overfeat (Yang et al. 2015)")
+    assert {table.display[column][i] for column in table.display if column.startswith("twin ")} == {DASH}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "words"),
+    [
+        ("table1", "Baseline-1", "87.9"),
+        ("table2", "DeepLAC (reference 48 of the paper)", "Zhang et al. 2016"),
+        ("table2", "A3M", "448 pixels"),
+        ("table4", "Npairs (Sohn 2016)", "51.0, 63.3, 74.3, 83.2"),
+        ("table4", "Baseline-1", "65.6"),
+        ("table4", "LiftedStructure", "Not a row of the paper"),
+        ("table5", "Baseline-1", "66.8"),
+        ("table5", "Proxy-Anchor", "Not a row of the paper"),
+    ],
+)
+def test_the_published_slips_are_footnoted(name, method, words, all_made):
+    table = all_made[name]
+    first = min(i for i in table.display.index if table.display["method"][i] == method)
+    letters = table.marks[first].split(",")
+    assert any(words in note for i, note in enumerate(table.notes) if letter_of(i) in letters)
+
+
+def test_the_npairs_footnote_is_table_4s_alone():
+    assert "51.0" not in " ".join(made("table5", cars196_retrieval=retrieval("cars196_retrieval")).notes)
+
+
+def test_recipes_stand_in_blocks_and_compare_within_them():
+    results = cub200(gain=0.1)
+    modern = results["recipe"] == "modern"
+    results.loc[modern, "test/accuracy"] += 0.2
+    table = made("table2", cub200=results)
+    (first, paper), (second, newer) = table.blocks
+    assert (first, second) == (0, 11)
+    assert paper.startswith("The paper's recipe, at the text's size (224 pixels; here 64)")
+    assert newer.startswith("Modern recipe")
+    a3m, baseline = (
+        results[modern & (results["method"] == method)]["test/accuracy"].iloc[0] for method in ("a3m", "baseline2")
+    )
+    i = table.display.index[-1]
+    assert table.display["method"][i] == "A3M"
+    assert table.display["published accuracy"][i] == DASH
+    assert table.numbers["twin Δ accuracy"][i] == pytest.approx(100 * (a3m - baseline))
+    assert table.markdown().count("| *Modern recipe, at") == 1
+    assert r"\multicolumn{10}{l}{\textit{Modern recipe, at" in table.tex("table2")
+
+
+def test_epochs_of_two_recipes_may_differ_and_the_caption_says_which_is_which():
+    results = cub200()
+    results.loc[results["recipe"] == "modern", "train.epochs"] = 20
+    caption = made("table2", cub200=results).caption
+    assert "8 (The paper's recipe), 20 (Modern recipe) epochs" in caption
+
+
+def test_table2_has_the_codes_size_as_blocks_of_its_own():
+    table = made("table2", cub200=cub200(), cub200_448=cub200(study="cub200_448"))
+    assert [heading.partition(", scaled")[0] for _, heading in table.blocks] == [
+        "The paper's recipe, at the text's size (224 pixels; here 64)",
+        "Modern recipe, at the text's size (224 pixels; here 64)",
+        "The paper's recipe, at the code's size (448 pixels; here 128)",
+        "Modern recipe, at the code's size (448 pixels; here 128)",
+    ]
+    assert list(table.numbers["method"]).count("A3M") == 4
+    assert (table.display["published accuracy"] == "86.2").sum() == 1
+
+
+def test_table2_without_a_column_of_sizes_names_the_papers_alone():
+    table = made("table2", cub200=cub200().drop(columns="data.height"))
+    assert table.blocks[0][1] == "The paper's recipe, at the text's size (224 pixels), scaled to the twins"
+
+
+def test_table2_of_the_second_size_alone_still_holds_the_published_rows():
+    table = made("table2", cub200_448=cub200(study="cub200_448"))
+    assert (table.display["published accuracy"] == "86.2").sum() == 1
+    assert "code's size" in table.blocks[0][1]
+
+
+def test_two_sizes_from_two_sources_are_refused():
+    with pytest.raises(DataError, match="cub200 of twins, cub200_448 of raw"):
+        made("table2", cub200=cub200(), cub200_448=cub200(study="cub200_448", source="raw"))
+
+
+def test_reranked_rows_stand_below_their_own_and_compare_with_each_other():
+    results = further(ablation())
+    better = (results["method"] == "a3m") & (results["head.normalise_scores"] == "True") & (results["recipe"] == "")
+    results.loc[better, "test/reranked/rank1"] += 0.1
+    table = table1(results)
+    names = list(table.numbers["method"])
+    for label in ("Baseline-2", "A3M (normalised scores)"):
+        assert names[names.index(label) + 1] == f"{label} + re-ranking"
+    assert not any(name.startswith(("Att", "Baseline-1")) and "re-ranking" in name for name in names)
+    plain, again = names.index("A3M (normalised scores)"), names.index("A3M (normalised scores) + re-ranking")
+    assert table.numbers["twin rank-1"][again] == pytest.approx(table.numbers["twin rank-1"][plain] + 15)
+    assert table.numbers["twin Δ rank-1"][again] == pytest.approx(table.numbers["twin Δ rank-1"][plain] + 10)
+
+
+def test_re_ranking_is_compared_with_baseline_1_re_ranked_and_says_so():
+    results = further(ablation())
+    table = table1(results)
+    i = row_of(table, "Re-ranking (Zhong et al. 2017)")
+    category = (
+        (results["method"] == "baseline1") & (results["baseline1.feature"] == "category") & (results["recipe"] == "")
+    )
+    assert table.numbers["twin rank-1"][i] == pytest.approx(100 * results[category]["test/reranked/rank1"].mean())
+    assert "Baseline-1 + re-ranking" in notes_of(table, "Re-ranking (Zhong et al. 2017)")
+
+
+def test_what_was_not_re_ranked_has_no_such_row():
+    table = table1(ablation())
+    assert not any("+ re-ranking" in name for name in table.numbers["method"])
+    assert table.display["twin rank-1"][row_of(table, "Re-ranking (Zhong et al. 2017)")] == DASH
+
+
+def test_controls_stand_in_a_table_of_their_own_beside_what_they_control():
+    studies = {"ablation": further(ablation())}
+    assert not any(
+        "shuffled" in name or "as many" in name for name in methods.method_tables(studies)["table1"].numbers["method"]
+    )
+    table = control_of("table1", **studies)
+    against = dict(zip(table.numbers["method"], table.numbers["twin compared with"], strict=True))
+    assert {method: other for method, other in against.items() if other} == {
+        "Baseline-1, as many parameters as A3M": "A3M (normalised scores)",
+        "Baseline-2, shuffled attribute labels": "Baseline-2",
+        "A3M (normalised scores), shuffled attribute labels": "A3M (normalised scores)",
+    }
+    assert sum("shuffled attribute labels minus" in remark for remark in table.remarks) == 2
+
+
+def test_a_control_that_costs_nothing_is_plain_in_its_difference():
+    results = cub200(seeds=1)
+    shuffled = (results["method"] == "a3m") & (results["train.shuffle_attributes"] == "True")
+    plain = (results["method"] == "a3m") & (results["train.shuffle_attributes"] == "") & (results["recipe"] == "")
+    results.loc[shuffled, "test/accuracy"], results.loc[plain, "test/accuracy"] = 0.55, 0.60
+    table = control_of("table2", cub200=results)
+    i = row_of(table, "A3M, shuffled attribute labels")
+    assert table.display["twin Δ accuracy"][i] == "\N{MINUS SIGN}5.0"
+
+
+def test_sizes_of_every_row_stand_in_the_controls_and_may_exceed_one():
+    table = control_of("table2", cub200=cub200())
+    assert table.display["twin parameters (M)"][row_of(table, "Bilinear-CNN")] == "0.70"
+    assert table.numbers["twin parameters"][row_of(table, "Bilinear-CNN")] == 700_000
+    assert set(table.display["twin FLOPs (M)"]) == {"31.00"}
+    assert "images/s" not in " ".join(table.display.columns)
+
+
+def test_without_controls_and_sizes_there_is_no_such_table():
+    assert control_of("table1", ablation=ablation()) is None
+
+
+def test_table4_compares_with_baseline_1_and_shows_the_sensitivity_to_k_and_size():
+    table = made("table4", cub200_retrieval=retrieval())
+    assert list(table.numbers["method"])[:12] == [
+        "Npairs",
+        "LiftedStructure",
+        "Proxy-Anchor",
+        "HDC",
+        "BIER",
+        "HDC",
+        "Baseline-1",
+        "A3M",
+        "A3M w/o attr-label, d = 512",
+        "A3M w/o attr-label, d = 128",
+        "A3M w/o attr-label, K = 12",
+        "A3M w/o attr-label, K = 5",
+    ]
+    assert table.display["twin Δ R@1"][6] == DASH
+    assert table.display["twin Δ R@1"][10] != DASH
+    assert table.display["twin Δ R@1"][8] == DASH  # Baseline-1 was not run at that size
+    assert list(table.display["twin d"][7:10]) == ["384", "512", "128"]
+    assert any(
+        remark.startswith("A3M w/o attr-label minus Baseline-1, the paper's recipe, on the twins")
+        for remark in table.remarks
+    )
+
+
+def test_a_number_that_pandas_wrote_with_a_point_is_the_same_setting(tmp_path):
+    results = retrieval()
+    results["head.attributes"] = pd.to_numeric(results["head.attributes"])
+    results.to_csv(tmp_path / "cub200_retrieval.csv", index=False)
+    assert "28.0" in (tmp_path / "cub200_retrieval.csv").read_text()
+    read = r.read_study(tmp_path / "cub200_retrieval.csv")
+    assert made("table4", cub200_retrieval=read).csv() == made("table4", cub200_retrieval=retrieval()).csv()
+
+
+def test_backbones_are_compared_with_their_own_kind_only():
+    table = made("table3", compcars=compcars())
+    assert table.display["twin backbone"][row_of(table, "AlexNet (Yang et al. 2015)")] == "AlexNet"
+    assert table.display["twin Δ accuracy"][row_of(table, "AlexNet (Yang et al. 2015)")] == DASH
+    assert table.display["twin Δ accuracy"][min(table.display.index[table.display["method"] == "A3M"])] != DASH
+
+
+@pytest.mark.parametrize(
+    ("study", "results", "absent"),
+    [
+        ("cub200", cub200(), "baseline2"),
+        ("compcars", compcars(), "a3m"),
+        ("cub200_retrieval", retrieval(), "a3m_unlabelled"),
+    ],
+)
+def test_a_study_without_a_method_of_the_paper_is_refused(study, results, absent):
+    with pytest.raises(DataError, match=rf"results/{study}.csv: no trial of {absent}: run python sweeps/{study}.py"):
+        tables.all_tables({study: results[results["method"] != absent]})
+
+
+@pytest.mark.parametrize("study", ["cub200", "compcars", "cub200_retrieval", "cars196_retrieval", "photographs"])
+def test_failed_trials_leave_dashes_in_every_table(study):
+    results = every_study()[study]
+    subject = "a3m_unlabelled" if "retrieval" in study else "a3m"
+    (table, *_) = tables.all_tables({study: unfinish(results, results["method"] == subject)}).values()
+    ours = next(
+        column for column in table.display if column.endswith((" accuracy", " R@1")) and "published" not in column
+    )
+    lost = [
+        i
+        for i in table.marks
+        if any("not counted" in n for j, n in enumerate(table.notes) if letter_of(j) in table.marks[i])
+    ]
+    assert lost
+    assert {table.display[ours][i] for i in lost} == {DASH}
+    assert any("is not compared with" in remark for remark in table.remarks)
+
+
+@pytest.mark.parametrize("study", ["cub200", "compcars", "cub200_retrieval", "photographs"])
+def test_the_same_trial_twice_is_refused_in_every_study(study):
+    results = every_study()[study]
+    again = pd.concat([results, results.head(1).assign(key="another")])
+    with pytest.raises(DataError, match="more than once"):
+        tables.all_tables({study: again})
+
+
+def test_every_study_has_its_tables(all_made):
+    assert list(all_made) == [
+        *(f"{name}{ending}" for name in [*PAPER, "photographs"] for ending in ("", "_controls")),
+        "figure5",
+        "attributes",
+        "figure8",
+        "figure7",
+    ]
+
+
+# --- own data -----------------------------------------------------------------------------------------------------------
+
+
+def test_own_data_with_classes_have_the_same_table_without_published_columns():
+    results = cub200().assign(study="ablation", dataset="manifest", source="raw")
+    found = tables.all_tables({"ablation": results})
+    assert list(found) == ["ablation", "ablation_controls", "figure5", "attributes"]
+    table = found["ablation"]
+    assert "your own data" in table.title
+    assert not any(column.startswith("published") for column in table.display)
+    assert {"ours accuracy", "ours Δ accuracy"} <= set(table.display)
+    assert not table.title.startswith("Table")
+
+
+def test_own_data_with_identities_or_for_retrieval_have_their_metrics():
+    ranked = tables.all_tables({"ablation": ablation(source="raw").assign(dataset="manifest")})["ablation"]
+    assert {"ours rank-1", "ours mAP (trapezoid)"} <= set(ranked.display)
+    searched = retrieval(source="raw").assign(study="ablation", dataset="manifest")
+    table = tables.all_tables({"ablation": searched})["ablation"]
+    assert {"ours R@1", "ours NMI", "ours Δ R@1"} <= set(table.display)
+    assert "Baseline-1" in " ".join(table.remarks)  # no Baseline-2 was run: there are no attributes
+
+
+def test_no_part_of_own_data_stands_beside_a_published_number():
+    for table in tables.all_tables({"cub200": cub200().assign(dataset="manifest")}).values():
+        assert "published" not in " ".join(table.display.columns)
 
 
 # --- the other tables ---------------------------------------------------------------------------------------------------
@@ -304,6 +651,35 @@ def test_attributes_stand_beside_majority_chance_and_a_fixed_place():
     assert table.numbers["twin chance (area)"][i] == pytest.approx(10)
     assert table.numbers["twin fixed place"][i] == pytest.approx(25)
     assert "Baseline-1" not in list(table.numbers["method"])
+
+
+def test_attributes_hold_only_methods_that_answer_attributes():
+    names = list(tables.attributes(further(ablation())).numbers["method"])
+    assert "Attr-Id" in names
+    assert "ResNet-50 (I+V)" not in names
+    assert "A3M (normalised scores), modern recipe" in names
+
+
+def test_figure8_has_each_attribute_beside_the_majority_class_and_the_mean_of_all():
+    table = tables.figure8(cub200())
+    assert list(table.numbers["attribute"]) == ["bill", "tail", "wing", "unweighted mean"]
+    mean = table.numbers.iloc[3]
+    # seeds 0 1 2 at 0.50 0.51 0.52, 0.10 and 0.20 more for the second and third; A3M 0.02 above
+    assert mean["twin Baseline-2"] == pytest.approx(61)
+    assert mean["twin A3M"] == pytest.approx(63)
+    assert mean["twin majority class"] == pytest.approx(40)
+    assert mean["twin Δ A3M"] == pytest.approx(2)
+    assert mean["twin Δ A3M half-width"] == pytest.approx(0, abs=1e-9)
+    assert mean["twin A3M, labelled only"] == pytest.approx(55)
+    assert not any("modern" in column or "shuffled" in column for column in table.display)
+
+
+def test_figure8_without_labelled_columns_and_without_baseline_2_has_dashes():
+    results = cub200().drop(columns=[f"test/attribute_labelled/{name}" for name in ("bill", "wing", "tail")])
+    table = tables.figure8(unfinish(results, results["method"] == "baseline2"))
+    assert not any("labelled only" in column for column in table.display)
+    assert set(table.display["twin Δ A3M"]) == {DASH}
+    assert any("Baseline-2: 3 of 3 trials not counted" in remark for remark in table.remarks)
 
 
 def test_attributes_without_regions_are_dashes():
@@ -341,6 +717,7 @@ def test_metrics_are_plain_nested_numbers():
     assert metrics["ablation"]["twins"]["seeds"] == 3
     assert metrics["ablation"]["twins"]["unfinished"] == 0
     a3m = metrics["ablation"]["twins"]["a3m normalise_scores=true"]
+    assert "att1" in metrics["ablation"]["twins"]  # what does not tell rows apart does not lengthen their names
     normalised = ablation()["head.normalise_scores"].astype(str).str.lower() == "true"
     expected = ablation()[(ablation()["method"] == "a3m") & normalised]["test/mAP"].mean()
     assert a3m["mAP"] == pytest.approx(expected, abs=1e-6)
@@ -364,10 +741,13 @@ def test_a_frame_and_its_csv_give_the_same_table_and_keys_of_digits_stay_text(tm
 def test_the_order_of_trials_changes_no_byte(tmp_path):
     for name, results in (("a", ablation()), ("b", ablation().sample(frac=1, random_state=3))):
         (tmp_path / name).mkdir()
-        for path, table in tables.all_tables({"ablation": results, "alpha_beta": alpha_beta()}).items():
+        others = {study: frame for study, frame in every_study().items() if study != "ablation"}
+        for study, frame in others.items():
+            others[study] = frame if name == "a" else frame.sample(frac=1, random_state=4)
+        for path, table in tables.all_tables({"ablation": results, **others}).items():
             table.write(tmp_path / name, path)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 4 * 3
+    assert len(files) == 15 * 3  # Table 1 without controls here
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -392,7 +772,10 @@ def test_tex_is_escaped_and_balanced():
     assert tex.count("\\begin{") == tex.count("\\end{")
     body = tex[tex.index("\\midrule") : tex.index("\\bottomrule")].splitlines()[1:]
     columns = len(table1(results).display.columns)
-    assert all(len(re.findall(r"(?<!\\)&", line)) == columns - 1 and line.endswith(r" \\") for line in body)
+    headings = [line for line in body if line.startswith(f"\\multicolumn{{{columns}}}")]
+    assert len(headings) == 1
+    rows = [line for line in body if line not in headings]
+    assert all(len(re.findall(r"(?<!\\)&", line)) == columns - 1 and line.endswith(r" \\") for line in rows)
 
 
 def test_markdown_rows_have_as_many_cells_as_the_head():

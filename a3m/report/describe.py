@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from a3m.report import names as n
 from a3m.report import results as r
 from a3m.report.statistics import Interval, mean_interval
 from a3m.report.table import DASH, MINUS, Notes, Table
@@ -16,7 +17,7 @@ NAN = float("nan")
 
 @dataclass
 class Draft:
-    """A table while its rows are added; `results` is the checked frame that they come from."""
+    """A table while its rows are added; `results` is the checked frame, of one study or of several, that they come from."""
 
     results: pd.DataFrame
     shown: list[dict[str, str]] = field(default_factory=list)
@@ -24,6 +25,7 @@ class Draft:
     notes: Notes = field(default_factory=Notes)
     remarks: list[str] = field(default_factory=list)
     bold: set[tuple[int, str]] = field(default_factory=set)
+    blocks: list[tuple[int, str]] = field(default_factory=list)  # (first row, heading)
     one_seed: bool = False
 
     @property
@@ -49,7 +51,7 @@ class Draft:
             add_interval(values, f"{self.ours} {head}", interval)
         self.shown.append(cells)
         self.numbers.append(values)
-        self.one_seed |= seeds == 1
+        self.one_seed |= seeds == 1 and bool(columns)
         if row:
             self._mark(row)
         return len(self.shown) - 1
@@ -68,7 +70,14 @@ class Draft:
             remarks=(*self.remarks, *alone),
             bold=frozenset(self.bold),
             source=self.source,
+            blocks=tuple(self.blocks),
         )
+
+    def block(self, title: str) -> None:
+        """Begins a block of rows under a heading; one without rows is not shown."""
+        if self.blocks and self.blocks[-1][0] == len(self.shown):
+            self.blocks.pop()
+        self.blocks.append((len(self.shown), title))
 
     def _mark(self, row: r.Row) -> None:
         """Footnotes that any row may need: trials that did not finish, saturated attention, other code or versions."""
@@ -103,7 +112,7 @@ def caption(results: pd.DataFrame) -> str:
         "comparable with published numbers, which are of the real data set.",
         "raw subset": f"Columns headed 'subset' are measured on a part of the real data set {dataset}; they are not comparable "
         "with published numbers, which are of the whole.",
-        "raw": f"Columns headed 'ours' are measured on the real data set {dataset}.",
+        "raw": f"Columns headed 'ours' are measured on {'' if dataset.startswith('your') else 'the real data set '}{dataset}.",
     }[str(results["source"].iloc[0])]
     finished = results[results["status"] == "finished"]
     known = finished if len(finished) else results
@@ -114,10 +123,24 @@ def caption(results: pd.DataFrame) -> str:
     mixed = [what for column, what in (("code", "code"), ("versions", "versions")) if known[column].nunique() > 1]
     return (
         f"{meaning} Ours in percent, mean ± 95 % t interval over seeds. Trained on {distinct('train.on')}, "
-        f"{distinct('train.epochs')} epochs, last weights tested once; seeds {', '.join(map(str, sorted(set(known['seed']))))}; "
+        f"{_epochs(known)} epochs, last weights tested once; seeds {', '.join(map(str, sorted(set(known['seed']))))}; "
         f"data {distinct('data')}; code {distinct('code')}; versions: {distinct('versions')}."
         + (f" Mixed {' and '.join(mixed)}: see the footnotes." if mixed else "")
     )
+
+
+def _epochs(results: pd.DataFrame) -> str:
+    """'60', or '60 (the paper's recipe), 120 (modern recipe)', or of several studies each."""
+    parts = ["study"] if results["study"].nunique() > 1 else []
+    if n.RECIPE in results and results[n.RECIPE].nunique() > 1:
+        parts.append(n.RECIPE)
+    if results["train.epochs"].nunique() == 1 or not parts:
+        return "; ".join(sorted(set(results["train.epochs"])))
+    texts = []
+    for key, trials in results.groupby(parts):
+        said = [n.RECIPES.get(str(value), str(value)) for value in key]
+        texts.append(f"{'; '.join(sorted(set(trials['train.epochs'])))} ({', '.join(said)})")
+    return ", ".join(texts)
 
 
 def unfinished_text(row: r.Row) -> str:

@@ -4,28 +4,40 @@ The page needs nothing else: style and figures stand inside it, it loads nothing
 at its head, in each heading of a column and inside each figure.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import NamedTuple
 
 import pandas as pd
 
+from a3m.report import markup
+from a3m.report import names as n
 from a3m.report import results as r
+from a3m.report.cost import cost_table
 from a3m.report.describe import dataset_name
-from a3m.report.table import Table, letter_of
+from a3m.report.figures import ALTERNATIVES
+from a3m.report.table import Table
 
 
 class Contents(NamedTuple):
-    """The files that show a study, in order; a figure stands before the table of its name."""
+    """The files that show a study, in order; a figure stands before the table of its name, the others first."""
 
     tables: tuple[str, ...]
-    figures: tuple[str, ...]
+    figures: tuple[str, ...] = ()
 
 
-CONTENTS = {
-    "ablation": Contents(("table1", "figure5", "attributes"), ("figure5",)),
+CONTENTS = {  # a study on data that are not the paper's has a table of its own name in place of the paper's
+    "ablation": Contents(
+        ("table1", "table1_controls", "ablation", "ablation_controls", "figure5", "attributes"),
+        ("figure2", "figure4", "figure6", "figure5"),
+    ),
+    "cub200": Contents(("table2", "table2_controls", "cub200", "cub200_controls", "figure8"), ("figure8",)),
+    "cub200_448": Contents(("table2", "table2_controls", "cub200_448", "cub200_448_controls")),
+    "compcars": Contents(("table3", "table3_controls", "compcars", "compcars_controls")),
+    "cub200_retrieval": Contents(("table4", "table4_controls", "cub200_retrieval", "cub200_retrieval_controls")),
+    "cars196_retrieval": Contents(("table5", "table5_controls", "cars196_retrieval", "cars196_retrieval_controls")),
     "alpha_beta": Contents(("figure7",), ("figure7",)),
+    "photographs": Contents(("photographs", "photographs_controls")),
 }
 BANNERS = {
     "twins": "Synthetic twins. Every number of ours here was measured on small drawn stand-ins of {dataset}, not on the real "
@@ -34,11 +46,6 @@ BANNERS = {
     "published numbers.",
     "raw": "Real data set: {dataset}, complete.",
 }
-ALTERNATIVES = {
-    "figure5": "Bars of rank-1, 5, 10, 20 and mAP for Baseline-2, Att-1, Att-2 and A3M. The numbers stand in the table Figure 5.",
-    "figure7": "Two panels: accuracy along alpha and along beta. The numbers stand in the table Figure 7.",
-}
-RUN_COLUMNS = ("key", "run_id", "store", "host", "started", "seconds", "commit")
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 75rem; margin: 0 auto; padding: 1rem; }
@@ -51,6 +58,7 @@ caption { text-align: left; padding-bottom: .5rem; max-width: 70rem; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid #ccc; text-align: right; vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #000; white-space: normal; vertical-align: bottom; }
+tbody .block th { text-align: left; background: #eee; border-top: 2px solid #000; }
 .notmeasured { background: #fdf9c4; }
 .runs th, .runs td { text-align: left; }
 figure { margin: 1.5rem 0; }
@@ -90,14 +98,15 @@ def page(
         "<p>Han, Guo, Zhang, Zhu, ACM Multimedia 2018, "
         "doi 10.1145/3240508.3240550. Published numbers are the paper's; ours come from the runs listed below.</p>",
         "<nav aria-label='Studies'><ul>",
-        *(f'<li><a href="#{study}">{escape(study)}: {escape(r.STUDIES[study])}</a></li>' for study in studies),
+        *(f'<li><a href="#{study}">{escape(study)}: {escape(n.STUDIES[study])}</a></li>' for study in studies),
         '<li><a href="#not-run">Not run</a></li>',
         "</ul></nav>",
         "</header>",
         "<main>",
     ]
+    shown: set[str] = set()
     for study, results in studies.items():
-        parts += _study(study, results, tables, figures, runs.get(study))
+        parts += _study(study, results, tables, figures, runs.get(study), shown)
     parts += ['<section id="not-run"><h2>Not run</h2>', "<ul>"]
     parts += [f"<li>{escape(line)}</li>" for line in not_run(studies)] or [
         "<li>Nothing: every trial has finished.</li>"
@@ -106,14 +115,24 @@ def page(
     return "\n".join(parts)
 
 
-def text(studies: Mapping[str, pd.DataFrame], tables: Mapping[str, Table], runs: Mapping[str, pd.DataFrame]) -> str:
-    """reports/report.md: the same, figures as links to reports/figures/."""
+def text(
+    studies: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, Table],
+    figures: Collection[str],
+    runs: Mapping[str, pd.DataFrame],
+) -> str:
+    """reports/report.md: the same, figures (the names of those drawn) as links to reports/figures/."""
     parts = ["# A3M: report"]
+    shown: set[str] = set()
     for study, results in studies.items():
         names, drawn = CONTENTS[study]
-        parts += [f"## {study}: {r.STUDIES[study]}", f"**{banner(results)}**", how_long(results, runs.get(study))]
-        parts += [tables[name].markdown().rstrip() for name in names if name in tables]
-        parts += [f"![{ALTERNATIVES[name]}](figures/{name}.svg)" for name in drawn]
+        parts += [f"## {study}: {n.STUDIES[study]}", f"**{banner(results)}**", how_long(results, runs.get(study))]
+        parts += [f"![{ALTERNATIVES[name]}](figures/{name}.svg)" for name in drawn if name in figures]
+        parts += _stands_above(names, tables, shown)
+        parts += [tables[name].markdown().rstrip() for name in names if name in tables and name not in shown]
+        shown |= set(names) & set(tables)
+        cost = cost_table(results, runs.get(study))
+        parts += [cost.markdown().rstrip()] if cost else []
     lines = not_run(studies) or ["Nothing: every trial has finished."]
     parts += ["## Not run", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(parts) + "\n"
@@ -126,8 +145,9 @@ def banner(results: pd.DataFrame) -> str:
 def not_run(studies: Mapping[str, pd.DataFrame]) -> list[str]:
     """One line for each study without results, and for each trial that has not finished."""
     lines = [
-        f"{study} ({what}): no results; run python sweeps/{study}.py"
-        for study, what in r.STUDIES.items()
+        f"{study} ({what}{'; no part of make repro' if study in n.ON_REQUEST else ''}): no results; "
+        f"run python sweeps/{study}.py"
+        for study, what in n.STUDIES.items()
         if study not in studies
     ]
     for study, results in studies.items():
@@ -157,87 +177,34 @@ def _study(
     tables: Mapping[str, Table],
     figures: Mapping[str, str],
     runs: pd.DataFrame | None,
+    shown: set[str],
 ) -> list[str]:
+    """The section of a study. A table of two studies stands in the first one's section: `shown` holds what stands already."""
     kind = {"twins": "twins", "raw subset": "subset", "raw": "real"}[str(results["source"].iloc[0])]
     names, drawn = CONTENTS[study]
     parts = [
         f'<section id="{study}">',
-        f"<h2>{escape(study)}: {escape(r.STUDIES[study])}</h2>",
+        f"<h2>{escape(study)}: {escape(n.STUDIES[study])}</h2>",
         f'<p class="banner {kind}" role="note">{escape(banner(results))}</p>',
         f"<p>{escape(how_long(results, runs))}</p>",
     ]
+    parts += [f"<p>{escape(line)}</p>" for line in _stands_above(names, tables, shown)]
+    parts += [markup.figure(name, figures[name]) for name in drawn if name in figures and name not in names]
     for name in names:
         if name in drawn and name in figures:
-            parts.append(_figure(name, figures[name]))
-        if name in tables:
-            parts.append(_table(tables[name]))
-    parts += ["<h3>Runs</h3>", _runs(study, runs), "</section>"]
+            parts.append(markup.figure(name, figures[name]))
+        if name in tables and name not in shown:
+            parts.append(markup.table(tables[name]))
+    shown |= set(names) & set(tables)
+    cost = cost_table(results, runs)
+    parts += [markup.table(cost)] if cost else []
+    parts += ["<h3>Runs</h3>", markup.run_list(study, runs), "</section>"]
     return parts
 
 
-def _table(table: Table) -> str:
-    columns = [str(column) for column in table.display]
-    shaded = [' class="notmeasured"' if table.source != "raw" and _ours(column) else "" for column in columns]
-    head = "".join(f'<th scope="col"{look}>{escape(c)}</th>' for c, look in zip(columns, shaded, strict=True))
-    body = []
-    for row, cells in enumerate(table.display.itertuples(index=False, name=None)):
-        mark = f"<sup>{table.marks[row]}</sup>" if row in table.marks else ""
-        shown = [f'<th scope="row">{escape(str(cells[0]))}{mark}</th>']
-        for column, cell, look in list(zip(columns, cells, shaded, strict=True))[1:]:
-            words = escape(str(cell))
-            shown.append(f"<td{look}>{f'<strong>{words}</strong>' if (row, column) in table.bold else words}</td>")
-        body.append("<tr>" + "".join(shown) + "</tr>")
-    notes = "".join(f"<p><sup>{letter_of(i)}</sup> {escape(note)}</p>" for i, note in enumerate(table.notes))
-    remarks = "".join(f"<p>{escape(remark)}</p>" for remark in table.remarks)
-    return "\n".join(
-        [
-            f"<h3>{escape(table.title)}</h3>",
-            f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">',
-            f"<table><caption>{escape(table.caption)}</caption>",
-            f"<thead><tr>{head}</tr></thead>",
-            "<tbody>",
-            *body,
-            "</tbody></table></div>",
-            f'<div class="notes">{notes}{remarks}</div>',
-        ]
-    )
-
-
-def _ours(column: str) -> bool:
-    return column.split(" ")[0] in r.SOURCES.values()
-
-
-def _figure(name: str, svg: str) -> str:
-    """The svg inside the page: without its XML head, with ids of its own, since two figures use the same ones."""
-    inside = svg[svg.index("<svg") :]
-    inside = re.sub(r"<metadata>.*?</metadata>", "", inside, flags=re.DOTALL)
-    inside = re.sub(r'\bid="', f'id="{name}-', inside)
-    inside = re.sub(r'href="#', f'href="#{name}-', inside)
-    inside = re.sub(r"url\(#", f"url(#{name}-", inside)
-    # Matplotlib writes a rule for everything (*), which would reach out of the figure into the page.
-    inside = inside.replace("*{stroke-linejoin", f"#{name} *{{stroke-linejoin")
-    label = escape(ALTERNATIVES[name])
-    inside = inside.replace("<svg", f'<svg id="{name}" role="img" aria-label="{label}"', 1)
-    return f"<figure>\n{inside.rstrip()}\n<figcaption>{label}</figcaption>\n</figure>"
-
-
-def _runs(study: str, runs: pd.DataFrame | None) -> str:
-    if runs is None or runs.empty:
-        return f"<p>No list of runs: results/{escape(study)}.runs.csv is not here.</p>"
-    columns = [column for column in RUN_COLUMNS if column in runs]
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td><code>{escape(str(cell))}</code></td>" for cell in cells) + "</tr>"
-        for cells in runs[columns].itertuples(index=False, name=None)
-    )
-    return "\n".join(
-        [
-            f"<details><summary>{len(runs)} runs in MLflow</summary>",
-            f'<div class="scroll" role="region" tabindex="0" aria-label="Runs of {escape(study)}">',
-            f'<table class="runs"><thead><tr>{head}</tr></thead>',
-            f"<tbody>\n{body}\n</tbody></table></div></details>",
-        ]
-    )
+def _stands_above(names: Collection[str], tables: Mapping[str, Table], shown: set[str]) -> list[str]:
+    titles = [tables[name].title for name in names if name in tables and name in shown]
+    return [f"Its rows stand above: {'; '.join(titles)}."] if titles else []
 
 
 def _duration(seconds: float) -> str:

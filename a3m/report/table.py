@@ -68,6 +68,7 @@ class Table:
     remarks: tuple[str, ...] = ()  # sentences under the table
     bold: frozenset[tuple[int, str]] = frozenset()  # (row, column of display)
     source: str = "twins"  # twins | raw | raw subset: what our columns were measured on
+    blocks: tuple[tuple[int, str], ...] = ()  # (row, heading): a heading stands above its row
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Writes <name>.csv, .md and .tex into an existing folder."""
@@ -89,6 +90,9 @@ class Table:
             "| " + " | ".join(["---"] + ["---:"] * (len(columns) - 1)) + " |",
         ]
         for row, cells in enumerate(self._cells()):
+            lines += [
+                f"| *{title.translate(MARKDOWN)}* " + "| " * (len(columns) - 1) + "|" for title in self.headings(row)
+            ]
             shown = []
             for column, cell in zip(columns, cells, strict=True):
                 text = cell.translate(MARKDOWN)
@@ -106,6 +110,11 @@ class Table:
         heads = [r"\shortstack{" + r"\\".join(word.translate(TEX) for word in _two_lines(c)) + "}" for c in columns]
         body = []
         for row, cells in enumerate(self._cells()):
+            for title in self.headings(row):
+                body += [
+                    *([r"\midrule"] if row else []),
+                    rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{title.translate(TEX)}}}}} \\",
+                ]
             shown = []
             for column, cell in zip(columns, cells, strict=True):
                 text = cell.translate(TEX)
@@ -143,6 +152,10 @@ class Table:
                 "",
             ]
         )
+
+    def headings(self, row: int) -> list[str]:
+        """The heading above a row, if a block begins there."""
+        return [title for first, title in self.blocks if first == row]
 
     def _cells(self) -> list[list[str]]:
         return [[str(cell) for cell in cells] for cells in self.display.itertuples(index=False, name=None)]

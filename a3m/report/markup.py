@@ -1,0 +1,85 @@
+"""Tables, figures and lists of runs as HTML."""
+
+import re
+from html import escape
+
+import pandas as pd
+
+from a3m.report import names as n
+from a3m.report.figures import ALTERNATIVES
+from a3m.report.table import Table, letter_of
+
+RUN_COLUMNS = ("key", "run_id", "store", "host", "started", "seconds", "commit")
+
+
+def table(table: Table) -> str:
+    """A table with its caption, headings of blocks, footnotes and remarks."""
+    columns = [str(column) for column in table.display]
+    shaded = [' class="notmeasured"' if table.source != "raw" and _ours(column) else "" for column in columns]
+    head = "".join(f'<th scope="col"{look}>{escape(c)}</th>' for c, look in zip(columns, shaded, strict=True))
+    body = []
+    for row, cells in enumerate(table.display.itertuples(index=False, name=None)):
+        body += [
+            f'<tr class="block"><th scope="rowgroup" colspan="{len(columns)}">{escape(title)}</th></tr>'
+            for title in table.headings(row)
+        ]
+        mark = f"<sup>{table.marks[row]}</sup>" if row in table.marks else ""
+        shown = [f'<th scope="row">{escape(str(cells[0]))}{mark}</th>']
+        for column, cell, look in list(zip(columns, cells, shaded, strict=True))[1:]:
+            words = escape(str(cell))
+            shown.append(f"<td{look}>{f'<strong>{words}</strong>' if (row, column) in table.bold else words}</td>")
+        body.append("<tr>" + "".join(shown) + "</tr>")
+    notes = "".join(f"<p><sup>{letter_of(i)}</sup> {escape(note)}</p>" for i, note in enumerate(table.notes))
+    remarks = "".join(f"<p>{escape(remark)}</p>" for remark in table.remarks)
+    return "\n".join(
+        [
+            f"<h3>{escape(table.title)}</h3>",
+            f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">',
+            f"<table><caption>{escape(table.caption)}</caption>",
+            f"<thead><tr>{head}</tr></thead>",
+            "<tbody>",
+            *body,
+            "</tbody></table></div>",
+            f'<div class="notes">{notes}{remarks}</div>',
+        ]
+    )
+
+
+def _ours(column: str) -> bool:
+    return column.split(" ")[0] in n.SOURCES.values()
+
+
+def figure(name: str, svg: str) -> str:
+    """The svg inside the page: without its XML head, with ids of its own, since two figures use the same ones.
+
+    Pictures inside it (data:image/png;base64,...) stay as they are: base64 has no quote, bracket or #.
+    """
+    inside = svg[svg.index("<svg") :]
+    inside = re.sub(r"<metadata>.*?</metadata>", "", inside, flags=re.DOTALL)
+    inside = re.sub(r'\bid="', f'id="{name}-', inside)
+    inside = re.sub(r'href="#', f'href="#{name}-', inside)
+    inside = re.sub(r"url\(#", f"url(#{name}-", inside)
+    # Matplotlib writes a rule for everything (*), which would reach out of the figure into the page.
+    inside = inside.replace("*{stroke-linejoin", f"#{name} *{{stroke-linejoin", 1)
+    label = escape(ALTERNATIVES[name])
+    inside = inside.replace("<svg", f'<svg id="{name}" role="img" aria-label="{label}"', 1)
+    return f"<figure>\n{inside.rstrip()}\n<figcaption>{label}</figcaption>\n</figure>"
+
+
+def run_list(study: str, runs: pd.DataFrame | None) -> str:
+    if runs is None or runs.empty:
+        return f"<p>No list of runs: results/{escape(study)}.runs.csv is not here.</p>"
+    columns = [column for column in RUN_COLUMNS if column in runs]
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td><code>{escape(str(cell))}</code></td>" for cell in cells) + "</tr>"
+        for cells in runs[columns].itertuples(index=False, name=None)
+    )
+    return "\n".join(
+        [
+            f"<details><summary>{len(runs)} runs in MLflow</summary>",
+            f'<div class="scroll" role="region" tabindex="0" aria-label="Runs of {escape(study)}">',
+            f'<table class="runs"><thead><tr>{head}</tr></thead>',
+            f"<tbody>\n{body}\n</tbody></table></div></details>",
+        ]
+    )
