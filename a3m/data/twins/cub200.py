@@ -139,10 +139,11 @@ def write_annotations(root: Path, plan: Plan, drawn: Sequence[Drawn]) -> None:
     visible = np.array([[bird.values[group] is not None for group, _ in pairs] for bird in drawn])
     certainty = np.where(visible, DEFINITELY, NOT_VISIBLE)
     seconds = generator(plan.seed, ANSWER).gamma(2.0, 2.5, present.shape)  # the time that an annotator took
+    rows = zip(shots, present.tolist(), certainty.tolist(), seconds.tolist(), strict=True)
     answers = [
-        f"{shot.key} {column + 1} {present[row, column]} {certainty[row, column]} {seconds[row, column]:.3f}"
-        for row, shot in enumerate(shots)
-        for column in range(len(pairs))
+        f"{shot.key} {column} {there} {sure} {time:.3f}"
+        for shot, *answered in rows
+        for column, (there, sure, time) in enumerate(zip(*answered, strict=True), start=1)
     ]
     write_lines(base / "attributes" / "image_attribute_labels.txt", answers)
     labels = np.array([shot.label for shot in shots])

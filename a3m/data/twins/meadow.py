@@ -83,15 +83,17 @@ def take(bird: Bird, difficulty: float, rng: np.random.Generator) -> Photograph:
     )
     regions = canvas.visible_boxes(REGIONS)
     parts = canvas.part_map()
+    (xx, xy, left), (yx, yy, top) = matrix.tolist()
     seen: dict[str, tuple[float, float] | None] = {}
     for name, landmark in landmarks(bird, frame, feet, mirrored).items():
         seen[name] = None
         if landmark is not None:
-            x, y = (matrix[:, :2] @ np.array(landmark[0]) + matrix[:, 2]).tolist()
-            inside = 0 <= x < size[0] and 0 <= y < size[1]
-            near = parts[max(int(y) - 2, 0) : int(y) + 3, max(int(x) - 2, 0) : int(x) + 3] if inside else parts[:0]
-            if not set(near.tobytes()).isdisjoint(landmark[1]):
-                seen[name] = (round(x, 1), round(y, 1))
+            along, across = landmark[0]
+            x, y = xx * along + xy * across + left, yx * along + yy * across + top
+            if 0 <= x < size[0] and 0 <= y < size[1]:
+                near = parts[max(int(y) - 2, 0) : int(y) + 3, max(int(x) - 2, 0) : int(x) + 3]
+                if not set(near.tobytes()).isdisjoint(landmark[1]):
+                    seen[name] = (round(x, 1), round(y, 1))
     return Photograph(photograph(canvas, exposure, rng), box, regions, seen)
 
 

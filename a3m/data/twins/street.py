@@ -125,9 +125,11 @@ def street(number: int, rng: np.random.Generator) -> Image.Image:
             fill=colour,
             width=3,
         )
-    grain = rng.normal(0.0, 7.0, (height // 2, width // 2, 1)).repeat(2, axis=0).repeat(2, axis=1)
-    pixels = np.asarray(image, dtype=np.float64) + grain
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    grain = (
+        np.rint(rng.normal(0.0, 7.0, (height // 2, width // 2))).astype(np.int16).repeat(2, axis=0).repeat(6, axis=1)
+    )
+    pixels = np.asarray(image).reshape(height, 3 * width) + grain
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8).reshape(height, width, 3))
 
 
 @dataclass(frozen=True)
