@@ -22,6 +22,7 @@ os.environ.setdefault(
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
 )  # the default of 7 takes minutes to say that a server is down
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a fresh store logs a page about its migration
 
 FINISHED, FAILED, RUNNING, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
