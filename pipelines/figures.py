@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from a3m.errors import SettingsError, UserError
+from a3m.errors import DataError, SettingsError, UserError
 from a3m.report import results, samples, stage
 from a3m.report.figures import FIGURES, STUDIES, style
 
@@ -23,13 +23,15 @@ def main(root: Path, name: str, study: str) -> None:
     if not study.isidentifier():
         raise SettingsError(f"study={study}: no name of a study")
     draw = importlib.import_module(f"a3m.report.figures.{name}").draw  # that figure's module alone
-    if FIGURES[name] == "samples":
-        figure = draw(samples.read(root / "results" / f"{study}.samples.npz"))
-    else:
-        path = root / "results" / f"{study}.csv"
-        if not path.is_file():
-            raise UserError(f"{path}: not here; run python sweeps/{study}.py")
-        figure = draw(results.read_study(path))
+    path = root / "results" / f"{study}.{'samples.npz' if FIGURES[name] == 'samples' else 'csv'}"
+    if not path.is_file():
+        raise DataError(f"{path}: not here; run python sweeps/{study}.py")
+    try:
+        figure = draw(samples.read(path) if FIGURES[name] == "samples" else results.read_study(path))
+    except samples.NothingToShow as reason:  # no error: the rest of the report is made all the same
+        print(f"warning: {name}: {reason}", file=sys.stderr)
+        with style.use(name):
+            figure = style.empty(str(reason))
     folder = stage.fresh(root / "reports" / "figures", (name,), ("svg", "png"))
     style.write(figure, folder, name)
     print(f"figures: {name} of {study} in reports/figures")

@@ -269,6 +269,16 @@ def test_the_stage_says_what_is_wrong(script, tmp_path, name, study, said):
         script.main(tmp_path, name, study)
 
 
+def test_a_study_with_nothing_to_show_gives_a_figure_that_says_so(script, tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    meta = '{"missing": "no A3M trial of this study has finished"}'
+    np.savez(tmp_path / "results" / "ablation.samples.npz", meta=np.array(meta))
+    script.main(tmp_path, "figure6", "ablation")
+    assert "warning: figure6" in capsys.readouterr().err
+    drawn = (tmp_path / "reports" / "figures" / "figure6.svg").read_text()
+    assert "no A3M trial of this study has finished" in drawn
+
+
 def test_without_arguments_the_stage_explains_itself(script, capsys):
     with pytest.raises(SystemExit) as left:
         script.command([])

@@ -106,6 +106,7 @@ def test_a_pickle_is_never_read(tmp_path):
         ("train_labels", lambda a: a.astype(float), "not whole numbers"),
         ("train_attributes", lambda a: a + 9, "a value without a name"),
         ("query_predicted", lambda a: a[:, :-1], "where K of"),
+        ("query_scores", lambda a: a[:, :-1], "has 5 maps, meta names 6"),
         ("query_scores", lambda a: np.full_like(a, np.nan), "NaN or infinite"),
         ("query_weights", lambda a: a + 1, r"outside \[0, 1\]"),
         ("query_weights", lambda a: a[:, :-1], "where h of"),

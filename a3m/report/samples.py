@@ -1,6 +1,7 @@
 """What one finished A3M trial shows of itself: results/<study>.samples.npz, images and features for Figures 2, 4 and 6.
 
-Dimension letters: N people, Q queries, M points, K attributes, H W image, h w attention map, D embedding, E final feature.
+Dimension letters: N people, Q queries, M points, K attributes, S attribute-guided maps (K where the data set names its attributes),
+H W image, h w attention map, D embedding, E final feature.
 """
 
 import json
@@ -23,7 +24,7 @@ ARRAYS = {  # name -> kind of number (u unsigned, i whole, f real, b yes or no),
     "query_labels": ("i", "Q"),
     "query_attributes": ("i", "Q K"),
     "query_predicted": ("i", "Q K"),
-    "query_scores": ("f", "Q K h w"),
+    "query_scores": ("f", "Q S h w"),
     "query_weights": ("f", "Q h w"),
     "query_right": ("b", "Q"),
     "nearest_images": ("u", "Q H W 3"),
@@ -34,6 +35,10 @@ ARRAYS = {  # name -> kind of number (u unsigned, i whole, f real, b yes or no),
     "embedding_labels": ("i", "M"),
 }
 KINDS = {"u": "uint8", "i": "whole numbers", "f": "real numbers", "b": "bool"}
+
+
+class NothingToShow(DataError):
+    """A whole file of a study that has not what a figure is made of: no A3M finished, or the data set has no attributes."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ class Samples:
         """These arrays.
 
         Raises:
-            DataError: the study has not all of them.
+            NothingToShow: the study has not all of them.
         """
         absent = [name for name in names if name not in self.arrays]
         if absent:
-            raise DataError(
+            raise NothingToShow(
                 f"{self.path}: holds no {', '.join(absent)}; {figure} needs a study whose data set has them: "
                 f"python pipelines/figures.py {figure} study=<another>"
             )
@@ -81,6 +86,7 @@ def read(path: Path) -> Samples:
     """Reads and checks a file; nothing in it is unpickled.
 
     Raises:
+        NothingToShow: the sweep wrote that no A3M trial has finished.
         DataError: no such file, no npz file, an array of another kind or shape than ARRAYS says, an attribute's value that
             has no name, a number that is not finite, weights outside [0, 1].
     """
@@ -109,6 +115,8 @@ def _checked(path: Path, arrays: dict[str, Array]) -> Samples:
         meta = json.loads(str(arrays["meta"]))
     except json.JSONDecodeError as error:
         raise ValueError(f"meta is no JSON ({error})") from None
+    if isinstance(meta, dict) and "missing" in meta:
+        raise NothingToShow(f"{path.name}: {meta['missing']}")
     absent = [key for key in META if not isinstance(meta, dict) or key not in meta]
     if absent:
         raise ValueError(f"meta without {', '.join(absent)}")
@@ -137,6 +145,10 @@ def _checked(path: Path, arrays: dict[str, Array]) -> Samples:
             limits = np.array([len(names) for names in attributes.values()])
             if values.shape[1] != limits.size or (values < -1).any() or (values >= limits).any():
                 raise ValueError(f"{name} holds a value without a name in meta's attributes")
+    if "query_predicted" in known and "query_scores" in known and known["query_scores"].shape[1] != len(attributes):
+        raise ValueError(
+            f"query_scores has {known['query_scores'].shape[1]} maps, meta names {len(attributes)} attributes"
+        )
     weights = np.asarray(known.get("query_weights", np.zeros(1)), dtype=float)
     if weights.min() < 0 or weights.max() > 1:
         raise ValueError("query_weights holds values outside [0, 1]")

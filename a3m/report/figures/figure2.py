@@ -18,7 +18,7 @@ def draw(samples: Samples) -> Figure:
     """Images in a row, below each the names of its attribute values, one line an attribute; a dash where unlabelled.
 
     Raises:
-        DataError: the study kept no training images with attributes.
+        NothingToShow: the study kept no training images with attributes.
     """
     images, labels, attributes = samples.need("train_images", "train_labels", "train_attributes", figure="figure2")
     count = min(MOST, len(images))

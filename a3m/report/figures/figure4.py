@@ -29,7 +29,7 @@ def draw(samples: Samples) -> Figure:
     """Three panels side by side, one colour and marker a class.
 
     Raises:
-        DataError: the study kept no features.
+        NothingToShow: the study kept no features.
     """
     *features, labels = samples.need(*PANELS, "embedding_labels", figure="figure4")
     classes = sorted(set(labels.tolist()))
@@ -59,7 +59,14 @@ def draw(samples: Samples) -> Figure:
             style.write_at(figure, left + SIDE / 2, 0.25 + SIDE + 0.06, _measured(unit, labels, shares))
         handles, names = axes.get_legend_handles_labels()
         figure.legend(
-            handles, names, loc="lower center", bbox_to_anchor=(0.5, 0), ncols=COLUMNS, fontsize=7, borderaxespad=0
+            handles,
+            names,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0),
+            ncols=COLUMNS,
+            fontsize=7,
+            handletextpad=0.2,
+            borderaxespad=0,
         )
         words = (
             f"{len(labels)} test images of {len(classes)} classes, a seeded choice ({samples.trial}). Features of length 1 on "

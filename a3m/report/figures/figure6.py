@@ -32,7 +32,7 @@ def draw(samples: Samples) -> Figure:
     """Four queries in rows, both right and wrong ones where there are.
 
     Raises:
-        DataError: the study kept no queries with attribute-guided maps.
+        NothingToShow: the study kept no queries with attribute-guided maps.
     """
     images, labels, truth, predicted, scores, weights, right = samples.need(
         *(

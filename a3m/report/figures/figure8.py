@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from a3m.errors import DataError
 from a3m.report import results as r
 from a3m.report.figures import style
 from a3m.report.figures.trials import paper_trials
+from a3m.report.samples import NothingToShow
 from a3m.report.statistics import Interval, mean_interval
 
 METHODS = ("baseline2", "a3m")
@@ -26,13 +26,16 @@ def draw(results: pd.DataFrame) -> Figure:
     """Three bars an attribute, an interval over seeds where there are some, the unweighted mean at the top.
 
     Raises:
+        NothingToShow: the data set has no attributes.
         DataError: no Baseline-2 or A3M by the paper's recipe, or a finished trial lacks the accuracy of an attribute.
     """
     results, rows = paper_trials(results, METHODS, [])
     names = [column.removeprefix(EVERY) for column in map(str, results) if column.startswith(EVERY)]
     names = [name for name in names if results[EVERY + name].notna().any()]
     if not names:
-        raise DataError(f"results/{results['study'].iloc[0]}.csv: no column {EVERY}<name>; Figure 8 needs attributes")
+        raise NothingToShow(
+            f"results/{results['study'].iloc[0]}.csv: no column {EVERY}<name>; Figure 8 needs attributes"
+        )
     r.need_metrics(results, [EVERY + name for name in names], f"results/{results['study'].iloc[0]}.csv")
     labelled = [name for name in names if LABELLED + name in results and results[LABELLED + name].notna().any()]
     dataset = str(results["dataset"].iloc[0])

@@ -87,6 +87,15 @@ def new(height: float, source: str, dataset: str, *, layout: Literal["constraine
     return figure
 
 
+def empty(reason: str) -> Figure:
+    """What stands in the place of a figure that has nothing to show: the reason."""
+    figure = Figure(figsize=(WIDTH, 1.0))
+    FigureCanvasAgg(figure)
+    words = "\n".join(textwrap.wrap(f"Nothing to show. {reason}", 100))
+    figure.text(0.5, 0.5, words, ha="center", va="center", fontsize=9)
+    return figure
+
+
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes without lines or ticks at a place in inches, counted from the upper left corner."""
     whole = figure.get_figheight()
