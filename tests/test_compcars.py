@@ -342,6 +342,18 @@ def test_lists_may_be_gzipped_and_repeat_images_under_any_prefix(small: Path) ->
     assert compcars.read(small, WHOLE).table.equals(expected.table)
 
 
+def test_a_list_that_is_cut_off_or_empty_is_named(small: Path) -> None:
+    path = small / "author_lists" / "classification_view_test"
+    packed = gzip.compress(path.read_bytes())
+    path.unlink()
+    (path.parent / f"{path.name}.gz").write_bytes(packed[:-12])
+    with pytest.raises(DataError, match=r"classification_view_test\.gz: cannot be read .*bogger/caffe-multigpu"):
+        compcars.read(small, WHOLE)
+    (path.parent / f"{path.name}.gz").write_bytes(gzip.compress(b"\n"))
+    with pytest.raises(DataError, match=r"classification_view_test\.gz: empty; .*bogger/caffe-multigpu"):
+        compcars.read(small, WHOLE)
+
+
 def test_label_files_end_lines_in_either_way_and_degenerate_boxes_are_the_whole_image(small: Path) -> None:
     records = compcars.read(small, WHOLE)
     assert records.table["w"].tolist() == [240.0] * 15  # 250 - 11 + 1

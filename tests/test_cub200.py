@@ -289,7 +289,7 @@ def test_images_not_on_disk_are_listed_or_left_out(small: Path) -> None:
     assert (
         "1 images listed but not on disk, left out: CUB_200_2011/images/002.Owl/d.jpg" in records.description["checks"]
     )
-    assert "1 files in the image folders that images.txt does not list, ignored" in records.description["checks"]
+    assert "1 files in the image folders that are not in images.txt, ignored" in records.description["checks"]
 
 
 def test_no_image_on_disk_is_refused_even_as_a_part(small: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,18 @@ def test_a_missing_or_empty_root_says_what_is_to_be_put_there(tmp_path: Path, so
     assert not out.exists()
     with pytest.raises(SettingsError, match=r"dataset\.reader=sop.*market1501, cub200, compcars, cars196, manifest"):
         stage.prepare("sop", "sop", "retrieval", root, settings, out)
+
+
+@pytest.mark.parametrize("reader", sorted(stage.READERS))
+def test_every_reader_says_what_is_to_be_put_there(tmp_path: Path, reader: str) -> None:
+    with pytest.raises(DataError, match=f"nowhere: is missing; put there: {re.escape(stage.LAYOUT[reader])}"):
+        stage.prepare("mine", reader, "", tmp_path / "nowhere", Data(source="raw"), tmp_path / "out")
+    if reader == "manifest":
+        return
+    root = tmp_path / "root"
+    (root / "something").mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"dataset\.task=ranking"):
+        stage.prepare("mine", reader, "ranking", root, Data(source="raw"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _boxes(base: Path, paths: pd.Series, checks: list[str]) -> pd.DataFrame:
     for path in paths:
         file = base / "label" / f"{path[:-4]}.txt"
         try:
-            tokens = file.read_text().split()  # any line ends
+            tokens = file.read_text(encoding="utf-8").split()  # any line ends
         except FileNotFoundError:
             none += 1
             boxes.append((None,) * 4)

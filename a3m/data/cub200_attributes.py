@@ -63,8 +63,6 @@ def read_groups(path: Path) -> dict[str, list[str]]:
             raise DataError(f"{path}, entry {position}: the values of {group} do not follow each other")
         groups.setdefault(group, []).append(value)
         last = group
-    if not groups:
-        raise DataError(f"{path}: empty; it is part of {ARCHIVE}")
     return groups
 
 

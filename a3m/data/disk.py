@@ -38,7 +38,7 @@ def file_sizes(folder: Path) -> dict[str, int]:
 def read_lines(path: Path, origin: str) -> list[tuple[int, str]]:
     """(line number, line without blanks around it) of a text file, plain or gzipped, with any line ends; no empty lines.
 
-    `origin` says where the file is to be had. Raises DataError when it is missing or cannot be read.
+    `origin` says where the file is to be had. Raises DataError when it is missing, empty or cannot be read.
     """
     if not path.is_file():
         raise DataError(f"{path}: missing; it is part of {origin}")
@@ -48,7 +48,10 @@ def read_lines(path: Path, origin: str) -> list[tuple[int, str]]:
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); fetch it again from {origin}") from error
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
-    return [(number, line) for number, line in lines if line]
+    kept = [(number, line) for number, line in lines if line]
+    if not kept:
+        raise DataError(f"{path}: empty; fetch it again from {origin}")
+    return kept
 
 
 def keyed_rows(path: Path, tokens: int, origin: str, *, numeric: bool = True) -> dict[int, list]:
@@ -92,17 +95,17 @@ def on_disk(
         raise DataError(f"{root / empty[0]}: empty file ({len(empty)} in all); copy it again from {origin}")
     missing = frame.loc[found.isna(), "image"].tolist()
     some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    many = len(missing) > settings.missing_limit * len(frame) and not settings.allow_subset
-    if missing and (many or len(missing) == len(frame)):
-        raise DataError(
-            f"{root}: {len(missing)} of the {len(frame)} images of {lists} are not on disk: {some}; they are in {origin}; "
-            f"data.missing_limit={math.ceil(1000 * len(missing) / len(frame)) / 1000} or data.allow_subset=true leaves them out"
-        )
+    what = f"{root}: {len(missing)} of the {len(frame)} images of {lists} are not on disk: {some}; they are in {origin}"
+    if missing and len(missing) == len(frame):
+        raise DataError(what)
+    if len(missing) > settings.missing_limit * len(frame) and not settings.allow_subset:
+        limit = math.ceil(1000 * len(missing) / len(frame)) / 1000
+        raise DataError(f"{what}; data.missing_limit={limit} or data.allow_subset=true leaves them out")
     if missing:
         checks.append(f"{len(missing)} images listed but not on disk, left out: {some}")
     others = len(sizes.keys() - set(frame["image"]))
     if others:
-        checks.append(f"{others} files in the image folders that {lists} does not list, ignored")
+        checks.append(f"{others} files in the image folders that are not in {lists}, ignored")
     return frame[found.notna()].reset_index(drop=True)
 
 
