@@ -186,7 +186,7 @@ class Canvas:
             return {}
         left, top, right, bottom = self._subject
         bits = PART_BITS.take(self.part_map()[top:bottom, left:right])  # a bit a part: one pass finds all of them
-        masks = np.array([[sum(1 << part for part in parts[name])] for name in names], dtype=np.uint32)
+        masks = np.array([[sum(1 << (part - 1) for part in parts[name])] for name in names], dtype=np.uint32)
         edges = []
         for axis in (1, 0):
             there = (np.bitwise_or.reduce(bits, axis=axis) & masks) != 0  # (names, rows), then (names, columns)
