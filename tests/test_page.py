@@ -8,14 +8,17 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from report_data import ablation, alpha_beta, runs, unfinish
+from report_data import ablation, alpha_beta, compcars, cub200, every_study, further, photographs, runs, unfinish
 
 from a3m.errors import DataError
-from a3m.report import figures, page, tables
+from a3m.report import cost, figures, markup, names, page, tables
 from a3m.report import results as r
+from a3m.report.figures import figure5, figure7, figure8, style
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
+DRAWN = (("figure5", figure5, "ablation"), ("figure7", figure7, "alpha_beta"), ("figure8", figure8, "cub200"))
 VOID = {"meta", "link", "br", "img", "hr"}
 
 
@@ -47,7 +50,9 @@ class Balance(HTMLParser):
 
 def make(studies):
     studies = {study: r.check(results) for study, results in studies.items()}
-    svgs = {name: figures.svg_text(figure, name) for name, figure in figures.all_figures(studies).items()}
+    svgs = {
+        name: style.svg_text(figure.draw(studies[study]), name) for name, figure, study in DRAWN if study in studies
+    }
     return page.page(
         studies, tables.all_tables(studies), svgs, {study: runs(results) for study, results in studies.items()}
     )
@@ -58,31 +63,107 @@ def twin_page():
     return make({"ablation": ablation(), "alpha_beta": alpha_beta()})
 
 
-def test_tags_are_balanced_and_ids_are_unique(twin_page):
+@pytest.fixture(scope="module")
+def whole_page():
+    return make(every_study())
+
+
+def test_tags_are_balanced_and_ids_are_unique(whole_page):
     parsed = Balance()
-    parsed.feed(twin_page)
+    parsed.feed(whole_page)
     assert not parsed.open
     assert len(parsed.ids) == len(set(parsed.ids))
     assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(parsed.ids)
 
 
-def test_the_page_needs_no_network_and_no_script(twin_page):
+def test_the_page_needs_no_network_and_no_script(whole_page):
     parsed = Balance()
-    parsed.feed(twin_page)
+    parsed.feed(whole_page)
     assert all(address.startswith(("#", "data:")) for address in parsed.addresses)
-    assert "<script" not in twin_page
-    assert "@import" not in twin_page
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", twin_page))
+    assert "<script" not in whole_page
+    assert "@import" not in whole_page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", whole_page))
 
 
 def test_the_page_holds_tables_figures_runs_and_the_data_version(twin_page):
     for words in ("Table 1.", "Figure 5.", "Figure 7.", "Attributes:", "ResNet-50 (I+V)", "0123456789abcdef"):
         assert words in twin_page
     assert "data version dddddddddddd" in twin_page
-    assert twin_page.count("<svg ") == 2
+    assert twin_page.count("<svg ") == 2  # two of its figures were drawn; Figures 2, 4 and 6 come from samples
     assert "24 runs, 24 min 36 s of training in all" in twin_page
     assert "worker-&lt;1&gt;" in twin_page
-    assert "Nothing: every trial has finished." in twin_page
+    assert "photographs (25 classes of real photographs, fine-tuned; no part of make repro): no results" in twin_page
+
+
+def test_every_study_has_a_section_a_banner_its_cost_and_its_tables(whole_page):
+    for study in names.STUDIES:
+        assert f'<section id="{study}">' in whole_page
+    assert whole_page.count("<h3>Cost</h3>") == 8
+    assert whole_page.count('class="banner') == 8
+    for title in (
+        "Table 1.",
+        "Table 2.",
+        "Table 3.",
+        "Table 4.",
+        "Table 5.",
+        "Table 4, controls",
+        "Figure 8.",
+        "Photographs",
+    ):
+        assert f"<h3>{title}" in whole_page
+    assert whole_page.count('<tr class="block">') == 2 * (
+        4 * 2 + 4
+    )  # a table and its controls: two recipes, Table 2 twice
+
+
+def test_a_table_of_two_studies_stands_once_and_the_second_study_points_to_it(whole_page):
+    assert whole_page.count("<h3>Table 2. ") == 1
+    section = whole_page[whole_page.index('<section id="cub200_448">') :]
+    assert "Its rows stand above: Table 2." in section[: section.index("</section>")]
+    alone = make({"cub200_448": cub200(study="cub200_448")})
+    assert "<h3>Table 2. " in alone
+    assert "stand above" not in alone
+
+
+def test_a_picture_inside_a_figure_comes_through_unchanged():
+    with style.use("figure2"):
+        figure = style.new(2.0, "twins", "Market-1501")
+        style.show(figure.add_subplot(), np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3))
+    svg = style.svg_text(figure, "figure2")
+    (picture,) = re.findall(r'href="(data:image/png;base64,[^"]*)"', svg)
+    shown = markup.figure("figure2", svg)
+    assert f'href="{picture}"' in shown
+    parsed = Balance()
+    parsed.feed(shown)
+    assert not parsed.open
+    assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(parsed.ids)
+
+
+def test_speed_stands_on_the_page_and_never_in_a_table(whole_page):
+    assert "twin images/s" in whole_page
+    for table in tables.all_tables({"cub200": cub200(), "compcars": compcars()}).values():
+        assert "images/s" not in " ".join([*table.display.columns, *table.numbers.columns])
+
+
+def test_the_cost_of_a_row_is_the_mean_over_its_finished_trials():
+    results = r.check(cub200(seeds=2))
+    listed = runs(results)
+    a3m = results[
+        (results["method"] == "a3m") & (results["train.shuffle_attributes"] == "") & (results["recipe"] == "")
+    ]
+    listed.loc[listed["key"].isin(a3m["key"]), "images_per_second"] = ["100", "300"]
+    listed.loc[listed["key"].isin(results[results["method"] == "bilinear"]["key"]), "images_per_second"] = ""
+    table = cost.cost_table(results, listed)
+    shown = table.display.set_index("method")
+    assert shown.loc["A3M", "twin images/s"] == "200"
+    assert shown.loc["A3M", "twin parameters (M)"] == "2.50"
+    assert shown.loc["Bilinear-CNN", "twin images/s"] == "\N{EN DASH}"
+    assert "A3M, modern recipe" in shown.index
+
+
+def test_a_study_without_sizes_and_speed_has_no_cost():
+    assert cost.cost_table(r.check(ablation()), None) is None
+    assert cost.cost_table(r.check(ablation()), runs(ablation()).drop(columns="images_per_second")) is None
 
 
 def test_twins_cannot_be_misread(twin_page):
@@ -108,7 +189,7 @@ def test_what_was_not_run_is_listed():
 
 def test_without_any_study_the_page_says_so():
     text = make({})
-    assert "ablation (Table 1 and Figure 5): no results" in text
+    assert "ablation (Table 1, Figures 2, 4, 5 and 6): no results" in text
 
 
 def test_a_study_without_a_list_of_runs_says_so():
@@ -118,13 +199,24 @@ def test_a_study_without_a_list_of_runs_says_so():
 
 
 def test_every_study_has_contents():
-    assert set(page.CONTENTS) == set(r.STUDIES)
+    assert set(page.CONTENTS) == set(names.STUDIES)
     assert {name for contents in page.CONTENTS.values() for name in contents.tables} == set(tables.NAMES)
-    assert (
-        {name for contents in page.CONTENTS.values() for name in contents.figures}
-        == set(figures.NAMES)
-        == set(page.ALTERNATIVES)
-    )
+    placed = {name: study for study, contents in page.CONTENTS.items() for name in contents.figures}
+    assert placed == figures.STUDIES
+    assert set(placed) == set(figures.ALTERNATIVES)
+
+
+def test_photographs_are_shown_as_what_they_are():
+    shown = make({"photographs": photographs()})
+    assert 'class="banner subset"' in shown
+    assert "25 classes, not the benchmark" in shown
+    assert "published accuracy" not in shown
+
+
+def test_own_data_stand_under_the_study_that_ran_on_them():
+    shown = make({"compcars": compcars(source="raw").assign(dataset="manifest")})
+    assert "The methods of Table 3 on your own data (manifest)" in shown
+    assert "<h3>Table 3." not in shown
 
 
 # --- the stages ---------------------------------------------------------------------------------------------------------
@@ -144,28 +236,35 @@ def project(root, **studies):
 
 
 def run_stages(root):
-    for name in ("tables", "figures", "report"):
-        runpy.run_path(str(root / "pipelines" / f"{name}.py"))["main"](root)
+    scripts = ("tables", "figures", "report")
+    stages = {name: runpy.run_path(str(root / "pipelines" / f"{name}.py"))["main"] for name in scripts}
+    stages["tables"](root)
+    stages["figures"](root, "figure7", "alpha_beta")
+    stages["report"](root)
 
 
-def test_the_stages_write_the_report_and_again_the_same_bytes(tmp_path):
+def test_the_stages_write_the_report_and_again_the_same_bytes(tmp_path, capsys):
     written = []
     for name in ("first", "second"):
-        root = project(tmp_path / name, ablation=ablation(seeds=1), alpha_beta=alpha_beta())
+        root = project(tmp_path / name, ablation=further(ablation(seeds=1)), alpha_beta=alpha_beta())
         run_stages(root)
         files = sorted(path for path in (root / "reports").rglob("*") if path.is_file())
         written.append({str(path.relative_to(root)): path.read_bytes() for path in files})
     assert written[0] == written[1]
     assert {"reports/index.html", "reports/report.md", "reports/metrics.json"} < set(written[0])
-    assert len(written[0]) == 4 * 3 + 2 * 2 + 3
+    assert (
+        len(written[0]) == (2 * 2 + 4) * 3 + 3 * 2 + 3
+    )  # Tables 1 and 2 with controls, four more; figures; the report
     assert json.loads(written[0]["reports/metrics.json"])["ablation"]["twins"]["seeds"] == 1
     assert b"SYNTHETIC" not in written[0]["reports/report.md"]
     assert written[0]["reports/report.md"].count(b"Synthetic twins.") == 2
+    assert written[0]["reports/report.md"].count(b"### Cost") == 2
+    assert written[0]["reports/report.md"].count(b"](figures/") == 1
 
 
 def test_a_study_without_results_leaves_no_old_files(tmp_path, capsys):
     root = project(tmp_path, alpha_beta=alpha_beta())
-    for old in ("tables/table1.tex", "figures/figure5.svg"):
+    for old in ("tables/table1.tex", "tables/ablation_controls.csv"):
         (root / "reports" / old).parent.mkdir(parents=True, exist_ok=True)
         (root / "reports" / old).write_text("of an earlier run")
     run_stages(root)
