@@ -327,6 +327,23 @@ def test_a_replaced_image_alone_is_packed_again(tmp_path: Path, decoded: list[st
     assert sorted(decoded) == ["007.png", "050.png"]
 
 
+@pytest.mark.parametrize("limit", [10**9, 1])
+def test_gaps_are_filled_without_touching_what_is_there(tmp_path: Path, decoded: list[str], limit: int) -> None:
+    table, images = many(tmp_path / "images"), tmp_path / "images"
+    fresh = write_many(table, images, tmp_path / "fresh", pack_limit=limit)
+    good = {row: (images / f"{row:03d}.png").read_bytes() for row in (0, 1, 7, 40, 41, 42, 43, 44, 45, 99)}
+    for row, data in good.items():
+        (images / f"{row:03d}.png").write_bytes(data[:-30] + bytes(30))  # damaged, of the same length
+    with pytest.raises(DataError, match="10 of 100"):
+        write_many(table, images, tmp_path / "out", pack_limit=limit)
+    for row, data in good.items():
+        (images / f"{row:03d}.png").write_bytes(data)
+    decoded.clear()
+    summary = write_many(table, images, tmp_path / "out", pack_limit=limit)
+    assert (summary["taken_over"], summary["digest"]) == (90, fresh["digest"])
+    assert sorted(decoded) == [f"{row:03d}.png" for row in good]
+
+
 @pytest.mark.parametrize("change", ["size", "margin", "order", "names", "box", "pillow", "storage"])
 def test_nothing_is_taken_over_when_something_else_has_changed(
     tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, change: str

@@ -53,7 +53,9 @@ def write_pack(folder: Path, *, task: str = "classification", images: int = 24, 
         columns=["image", "attribute", "x", "y", "w", "h"],
     )
     size = Data(height=16, width=16, margin=18 / 16)
-    return packing.write(table, description, regions, folder, size, folder / "packed", made_with=dataset_digest(params()))
+    return packing.write(
+        table, description, regions, folder, size, folder / "packed", made_with=dataset_digest(params())
+    )
 
 
 def params(**train: object) -> Params:

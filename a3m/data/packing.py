@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PARTIAL = ".pack.partial"  # beside the pack: no output of the stage, so that DVC leaves it
 BATCH = 512  # rows between two entries in the journal
-TASK = 16  # rows that a thread is given at once
+TASK = 16  # neighbouring rows that a thread is given at once and writes at once
 Progress = Callable[[int, int], None]
 Tasks = list[tuple[np.ndarray, Future[Fingerprints]]]  # rows, and what becomes of them
 
@@ -188,22 +188,26 @@ def _fill(
 
     def several(rows: np.ndarray) -> Fingerprints:
         entries = np.zeros(len(rows), np.uint64)  # 0 = not packed
+        parts: list[bytes | memoryview] = []
         for place, row in enumerate(rows):
+            part: bytes | memoryview = bytes(offsets[row + 1] - offsets[row])
             try:
                 if encoded:
                     data = files[row].read_bytes()
-                    if len(data) != offsets[row + 1] - offsets[row]:
+                    if len(data) != len(part):
                         raise DataError(f"{files[row]}: it changed while it was packed")
                     degenerate = decode(BytesIO(data), str(files[row]), boxes[row], size)[
                         1
                     ]  # refuse it now, not in a trial
-                    partial.write(data, int(offsets[row]))
+                    part = data
                 else:
                     pixels, degenerate = decode(files[row], str(files[row]), boxes[row], size)
-                    partial.write(pixels.data, int(offsets[row]))
+                    part = pixels.data.cast("B")
                 entries[place] = expected[row] | MARK if degenerate else expected[row]
             except DataError as error:
                 bad.append(str(error))
+            parts.append(part)
+        partial.write(b"".join(parts), int(offsets[rows[0]]))
         return entries
 
     waiting = np.flatnonzero(~partial.whole(expected))
@@ -216,8 +220,7 @@ def _fill(
     threads = ThreadPoolExecutor(workers)
     try:
         for start in range(0, len(waiting), batch):
-            parts = [waiting[at : at + TASK] for at in range(start, min(start + batch, len(waiting)), TASK)]
-            under_way.append([(rows, threads.submit(several, rows)) for rows in parts])
+            under_way.append([(rows, threads.submit(several, rows)) for rows in _runs(waiting[start : start + batch])])
             while len(under_way) > (0 if start + batch >= len(waiting) else 1):
                 for rows, task in under_way[0]:
                     task.result()
@@ -231,6 +234,12 @@ def _fill(
         for tasks in under_way:
             _record(partial, tasks)
     _refuse(bad, len(files))
+
+
+def _runs(rows: np.ndarray) -> list[np.ndarray]:
+    """Cut ascending rows into runs without a gap, of at most TASK rows: what a thread decodes and writes at once."""
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return [run[at : at + TASK] for run in runs for at in range(0, len(run), TASK)]
 
 
 def _record(partial: Partial, tasks: Tasks) -> None:
