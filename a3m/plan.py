@@ -50,9 +50,11 @@ def expand(
 ) -> list[tuple[Trial, dict[str, Any], int, str]]:
     """Every point of the space with every seed of its own or of the study, each key once -> (trial, point, seed, name).
 
-    `seeds` at the top of the settings overrides both.
+    `seeds` at the top of the settings overrides both. What the study's section says of a method (`own`) is set, but is no part of
+    the point: it belongs to the method and not to what the study varies.
     """
-    usual = get(params, f"{study}.seeds")
+    section = get(params, study)
+    usual, own = section.seeds, getattr(section, "own", {})
     points = [
         ({k: v for k, v in point.items() if k != "seeds"}, params.seeds or point.get("seeds", usual)) for point in space
     ]
@@ -60,7 +62,10 @@ def expand(
     for seed in sorted({seed for _, seeds in points for seed in seeds}):
         for point, seeds in points:
             if seed in seeds:
-                trial = make_trial(varied(params, point, config.methods()), root, seed)
+                besides = own.get(str(point.get("method")), {}) if point.get("recipe", "paper") == "paper" else {}
+                # The method first: what it sets itself may be set otherwise after it.
+                settings = {"method": point["method"], **besides, **point} if besides else point
+                trial = make_trial(varied(params, settings, config.methods()), root, seed)
                 trials.setdefault(trial.key, (trial, point, seed, trial_name(trial, point, seed)))
     return list(trials.values())
 

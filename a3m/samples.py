@@ -67,6 +67,7 @@ def _arrays(
         "seed": one.seed,
         "key": one.trial.key,
         "attributes": pack.description["attributes"],
+        "classes": pack.description.get("classes", []),
         "map_size": list(maps["scores"].shape[2:]) if maps else [],
     }
     arrays: dict[str, Any] = {"meta": np.array(json.dumps(meta))}

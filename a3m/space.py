@@ -41,19 +41,13 @@ def rows(
     return [*main, *section.beside, *({**own, **point} for point in further)]
 
 
-def retrieval(section: Rows, *, hdc: Mapping[str, float] | None = None) -> list[Point]:
-    """The rows of Tables 4 and 5: A3M without attribute labels, since there are none; K and the embedding's size as sensitivity.
-
-    `hdc`: loss arguments of HDC that differ from its defaults.
-    """
+def retrieval(section: Rows) -> list[Point]:
+    """The rows of Tables 4 and 5: A3M without attribute labels, since there are none; K and the embedding's size as sensitivity."""
     sensitivity: list[Point] = [
         *({"method": "a3m_unlabelled", "head.attributes": K} for K in (12, 5)),
         *({"method": "a3m_unlabelled", "head.d": d} for d in (128, 512)),
     ]
-    comparators = [*sensitivity, *methods("npair", "lifted", "bier", "proxy_anchor")]
-    comparators.append(
-        {"method": "hdc", **{f"method.loss_arguments.{name}": value for name, value in (hdc or {}).items()}}
-    )
+    comparators = [*sensitivity, *methods("npair", "lifted", "hdc", "bier", "proxy_anchor")]
     modern = methods("baseline1", "a3m_unlabelled", "proxy_anchor", recipe="modern")
     main = methods("baseline1", "a3m_unlabelled")
     return rows(section, main, comparators=comparators, controls=WIDE, modern=modern)

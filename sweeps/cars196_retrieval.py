@@ -15,12 +15,9 @@ from a3m import config, study
 from a3m.settings import Params
 from a3m.space import Point, retrieval
 
-# HDC's released code weighs its three heads 1, 2, 3 on CARS196 (1, 1, 2 on CUB-200-2011, the default).
-HDC = {"test_weight_2": 2.0, "test_weight_3": 3.0}
-
 
 def space(params: Params) -> list[Point]:
-    return retrieval(params.cars196_retrieval, hdc=HDC)
+    return retrieval(params.cars196_retrieval)
 
 
 @config.main(study="cars196_retrieval", swept=["method"])

@@ -61,7 +61,7 @@ def test_what_trains_knows_no_scheduler_no_store_and_no_settings_machinery() -> 
 
 
 def test_the_report_reads_data_frames_only() -> None:
-    for path in (ROOT / "a3m" / "report").glob("*.py"):
+    for path in (ROOT / "a3m" / "report").rglob("*.py"):
         assert not {"ray", "mlflow", "hydra", "torch"} & roots(path), path
         assert all(name.startswith(("a3m.report", "a3m.errors", "a3m.state")) or name == "a3m"
                    for name in imported(path) if name.partition(".")[0] == "a3m"), path  # fmt: skip

@@ -149,3 +149,17 @@ def test_a_sweep_runs_from_any_folder_and_explains_itself(tmp_path: Path) -> Non
     assert "epoch" in unknown.stderr
     assert "Traceback" not in unknown.stderr
     assert not list(tmp_path.iterdir()), "no log files, no output folders, no stores"
+
+
+def test_what_belongs_to_a_method_is_set_and_is_no_part_of_the_point() -> None:
+    params = config.load_study("cars196_retrieval", ["profile=paper", "train.device=cpu", "plan=true"], root=ROOT)
+    points = study.space_of("cars196_retrieval", ROOT)(params)
+    hdc = [
+        (trial, point)
+        for trial, point, _, _ in plan.expand(params, ROOT, "cars196_retrieval", points)
+        if point["method"] == "hdc"
+    ]
+    for trial, point in hdc:
+        assert point == {"method": "hdc"}
+        assert [trial.settings["method"]["loss_arguments"][f"test_weight_{i}"] for i in (1, 2, 3)] == [1.0, 2.0, 3.0]
+        assert (trial.settings["train"]["batch_size"], trial.settings["train"]["backbone_factor"]) == (100, 0.1)
