@@ -255,6 +255,7 @@ def _head(study: str, number: int, dataset: str, source: str, method: str, seed:
 
 def _tail() -> dict[str, object]:
     return {
+        "data.height": 96,
         "train.on": "train+val",
         "train.epochs": 8,
         "data": "d" * 12,

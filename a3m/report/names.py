@@ -63,4 +63,4 @@ BACKBONE, DIMENSION, ATTRIBUTES = "backbone.name", "head.d", "head.attributes"
 HEIGHT = "data.height"
 IDENTITY = ("key", "study", "dataset", "source", "method", "seed")
 PROVENANCE = ("train.on", "train.epochs", "data", "code", "versions", "status", "reason")
-NOT_SETTINGS = frozenset(IDENTITY + PROVENANCE)
+NOT_SETTINGS = frozenset((*IDENTITY, *PROVENANCE, HEIGHT))  # HEIGHT is the study's, not a row's

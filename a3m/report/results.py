@@ -12,7 +12,7 @@ from a3m.errors import DataError
 from a3m.report.names import ATTRIBUTE_LABELS as ATTRIBUTE_LABELS
 from a3m.report.names import ATTRIBUTE_OUTPUTS as ATTRIBUTE_OUTPUTS
 from a3m.report.names import DATASETS as DATASETS
-from a3m.report.names import IDENTITY, METHODS, PROVENANCE, RECIPE, RECIPES, SOURCES, STATUSES
+from a3m.report.names import HEIGHT, IDENTITY, METHODS, PROVENANCE, RECIPE, RECIPES, SOURCES, STATUSES
 from a3m.report.names import LEARNED_ATTENTION as LEARNED_ATTENTION
 from a3m.report.names import LEARNED_ATTRIBUTE as LEARNED_ATTRIBUTE
 from a3m.report.names import LEARNED_REGION as LEARNED_REGION
@@ -69,8 +69,10 @@ def check(results: pd.DataFrame, name: str = "results") -> pd.DataFrame:
             frame[column] = _numbers(frame[column], name)
         elif column != "seed":
             frame[column] = pd.Series([cell_text(cell) for cell in frame[column]], index=frame.index, dtype=object)
-    for column in settings_of(frame):
+    for column in [*settings_of(frame), *({HEIGHT} & set(frame))]:
         frame[column] = frame[column].str.replace(f"^{WHOLE}$", r"\1", regex=True)
+    if RECIPE in frame:
+        frame[RECIPE] = frame[RECIPE].replace("paper", "")
     seeds = _numbers(frame["seed"], name)
     if seeds.isna().any() or (seeds % 1 != 0).any():
         raise DataError(f"{name}: column seed holds a value that is no whole number")

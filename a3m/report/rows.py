@@ -14,7 +14,6 @@ SPELLED = {  # setting -> how a label says a value that most rows do not have
     n.DIMENSION: "d = {}",
     n.BACKBONE: "{}",
 }
-OF_THE_STUDY = (n.RECIPE, n.HEIGHT)  # said by the block that a row stands in
 RERANKED = "test/reranked/"
 
 
@@ -85,8 +84,7 @@ def rows(results: pd.DataFrame) -> list[Row]:
         usual[recipe] = {path: _usual([trial[path] for trial in of_recipe]) for path in settings}
         for method in {trial["method"] for trial in of_recipe}:
             own = [trial for trial in of_recipe if trial["method"] == method]
-            several = (path for path in settings if len({trial[path] for trial in own}) > 1)
-            varying[recipe, method] = tuple(path for path in several if path not in OF_THE_STUDY)
+            varying[recipe, method] = tuple(path for path in settings if len({trial[path] for trial in own}) > 1)
     indexed = results.set_index("seed")
     done = (indexed["status"] == "finished").to_numpy()
     grouped = []
@@ -157,7 +155,7 @@ def _label(method: str, settings: dict[str, str], distinct: tuple[str, ...], usu
 
 
 def _order(row: Row) -> tuple[bool, str, int, bool, bool, int, bool, bool, tuple[float, ...], str]:
-    known = (n.FEATURE, n.NORMALISED, n.SHUFFLED, *OF_THE_STUDY, *SPELLED)
+    known = (n.FEATURE, n.NORMALISED, n.SHUFFLED, n.RECIPE, *SPELLED)
     others = sum(path not in known for path in row.settings)
     pooled = row.settings.get(n.FEATURE) == "pooled"
     normalised = row.settings.get(n.NORMALISED) == "true"
