@@ -39,6 +39,11 @@ METRICS = {
     "re-identification": "test/rank1, rank5, rank10, rank20, test/mAP, test/mAP_trapezoid",
     "retrieval": "test/recall1, recall2, recall4, recall8, test/nmi",
 }
+STUDIES = {
+    "classification": "ablation; its table, Figures 2, 4 and 6",
+    "re-identification": "ablation; its table, Figures 2, 4, 5 and 6",
+    "retrieval": "cub200_retrieval; its table",
+}
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,7 @@ def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
         yield "metrics", METRICS[found.task]
         if found.attributes:
             yield "", "test/attribute/<name> beside test/attribute_majority/<name>, test/attribute_mean"
+        yield "study", f"{STUDIES[found.task]} (docs/own-data.md)"
 
 
 def _pixels(seen: list[Seen]) -> Iterable[tuple[str, str]]:

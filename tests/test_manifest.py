@@ -1,12 +1,14 @@
 """A user's own data set: what a CSV may hold, what is told of a bad one, what becomes of a good one."""
 
 import importlib.util
-import os
+import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from a3m import __main__, check
@@ -16,7 +18,7 @@ from a3m.data.manifest_find import find
 from a3m.data.manifest_rows import ordered
 from a3m.data.records import Records, validate
 from a3m.errors import DataError, SettingsError
-from a3m.settings import Data
+from a3m.settings import Data, Params
 
 ROOT = Path(__file__).parents[1]
 CLASSES = """image,label,split,colour
@@ -467,6 +469,7 @@ def test_check_says_what_it_understood_and_exits_with_0(
         "EXIF turned  1 images; they are used as stored",
         "a share of every class of the training images: val 2 (data.validation=0.2",
         "metrics      test/accuracy",
+        "study        ablation;",
         "fine: no problems",
     ):
         assert line in said
@@ -573,8 +576,13 @@ def test_the_example_of_the_guide_runs_through_reader_records_and_validation(
     assert all((tmp_path / image).is_file() for image in records.table["image"])
 
 
-def test_the_guide_names_files_and_commands_that_exist() -> None:
+def test_the_guide_names_files_commands_and_settings_that_exist() -> None:
     guide = (ROOT / "docs/own-data.md").read_text()
     assert "python docs/examples/own-data/make_example.py data/raw/manifest" in guide
     assert "a3m check data/raw/manifest/manifest.csv" in guide
-    assert os.access(ROOT / "data/raw/manifest/README.md", os.R_OK)
+    assert (ROOT / "data/raw/manifest/README.md").is_file()
+    written = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
+    assert set(written) <= {field.name for field in fields(Params)}
+    assert all((ROOT / "sweeps" / f"{study}.py").is_file() for study in written["studies"])
+    for name in re.findall(r"`(data|train|head|test|dataset)\.(\w+)[=`]", guide):
+        assert hasattr(getattr(Params(), name[0]), name[1]), name
