@@ -101,7 +101,7 @@ def clean(params: Params, root: Path) -> None:
         store = runs.open_store(params.store.uri, root)
         finished = {
             key
-            for name in params.datasets
+            for name in config.options("dataset")
             for key, found in store.find(store.experiment(name, root, create=False)).items()
             if found.status == runs.FINISHED
         }
@@ -114,9 +114,10 @@ def clean(params: Params, root: Path) -> None:
             doomed.append(folder)
         else:
             kept += 1
-    for folder in doomed:
-        if folder.exists():
-            print(f"{'would remove' if params.plan else 'removing'} {folder}")
+    doomed += root.glob("data/prepared/*/.pack.partial")  # of packing that was interrupted
+    for path in doomed:
+        if path.exists():
+            print(f"{'would remove' if params.plan else 'removing'} {path}")
             if not params.plan:
-                shutil.rmtree(folder)
+                path.unlink() if path.is_file() else shutil.rmtree(path)
     print(f"kept {kept} folders of trials that are not finished")

@@ -173,10 +173,14 @@ def main(
     return decorate
 
 
+def options(group: str) -> list[str]:
+    """The names that a group of a3m/conf offers, such as those of the data sets."""
+    return sorted(path.stem for path in (Path(a3m.__file__).parent / "conf" / group).glob("*.yaml"))
+
+
 def help_text(doc: str, root: Path) -> str:
     """What --help prints. Hydra's own would look for configuration groups in every folder of the project, .venv included."""
-    folder = Path(a3m.__file__).parent / "conf"
-    groups = {name: ", ".join(sorted(path.stem for path in (folder / name).glob("*.yaml"))) for name in GROUPS}
+    groups = {name: ", ".join(options(name)) for name in GROUPS}
     chosen = "\n".join(f"  {name + '=':12}{options}" for name, options in groups.items())
     return (
         f"{doc.strip()}\n\nSettings are given as path=value (Hydra's grammar); {root / 'params.yaml'} holds the standing ones.\n"

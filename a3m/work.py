@@ -137,12 +137,12 @@ def train_one(params: Params, root: Path) -> dict[str, Any]:
 
 
 def source_label(prepared: Path) -> str:
-    """How results call their data: twins, raw, or raw subset."""
+    """How results call their data: twins, raw, or raw subset: a part, or another split than the published one."""
     try:
         summary = pack.read_summary(prepared)
     except DataError:
         return ""
-    return "twins" if summary["source"] == "twins" else ("raw" if summary["complete"] else "raw subset")
+    return "twins" if summary["source"] == "twins" else ("raw" if summary["complete"] and summary["comparable"] else "raw subset")
 
 
 def commit(root: Path) -> str:

@@ -24,8 +24,12 @@ def main(params: Params, root: Path) -> None:
         summary = packing.write(
             records.table, records.description, regions, source, params.data, folder, progress, made_with
         )
-    size = f"{summary['images']} images, {summary['bytes'] / 1e6:.1f} MB"
-    print(f"pack: {name}: {size}, data version {summary['digest'][:12]}")
+    parts = [f"{summary['images']} images, {summary['bytes'] / 1e6:.1f} MB"]
+    if summary["taken_over"]:
+        parts.append(f"{summary['taken_over']} taken over from an interrupted attempt")
+    if summary["degenerate_boxes"]:
+        parts.append(f"{summary['degenerate_boxes']} degenerate boxes: the whole image instead")
+    print(f"pack: {name}: {', '.join(parts)}, data version {summary['digest'][:12]}")
 
 
 if __name__ == "__main__":

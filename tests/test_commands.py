@@ -26,11 +26,11 @@ def test_help_names_every_verb_and_a_wrong_one_is_refused(
     monkeypatch.setattr(sys, "argv", ["a3m", "--help"])
     __main__.main()
     said = capsys.readouterr().out
-    assert all(f"\n  {verb} " in said for verb in ("train", "ui", "clean"))
+    assert all(f"\n  {verb} " in said for verb in ("train", "check", "plan", "ui", "clean"))
     monkeypatch.setattr(sys, "argv", ["a3m", "trian"])
     with pytest.raises(SystemExit, match="2"):
         __main__.main()
-    assert "a3m trian: no such verb; expected one of train, ui, clean" in capsys.readouterr().err
+    assert "a3m trian: no such verb; expected one of " in capsys.readouterr().err
 
 
 def test_a_taken_port_is_one_line_with_the_remedy(

@@ -104,6 +104,7 @@ def write(
         "dataset": description["dataset"],
         "source": description["source"],
         "complete": description["complete"],
+        "comparable": description.get("comparable", True),  # False: another split than the published one
         "digest": digest,
         "bytes": total,
         "images": count,
