@@ -142,7 +142,8 @@ def retrieval(study: str = "cub200_retrieval", seeds: int = 3, source: str = "tw
 
 def further(results: pd.DataFrame) -> pd.DataFrame:
     """The ablation with comparators, controls and modern rows (seed 0 alone), sizes, and re-ranked scores of every row."""
-    results = results.assign(**{"train.shuffle_attributes": "", "recipe": ""})
+    labels = ["False" if method not in ("baseline1", "a3m_unlabelled") else "" for method in results["method"]]
+    results = results.assign(**{"train.shuffle_attributes": labels, "recipe": ""})
     first = results[results["seed"] == 0]
     ours = first[first["head.normalise_scores"] != "False"]
 

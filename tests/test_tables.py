@@ -589,6 +589,15 @@ def test_the_same_trial_twice_is_refused_in_every_study(study):
         tables.all_tables({study: again})
 
 
+def test_a_study_of_which_nothing_finished_has_tables_of_dashes():
+    results = unfinish(cub200(), pd.Series(True, index=cub200().index))
+    results = results.drop(columns=[column for column in results if "/" in column])
+    found = tables.all_tables({"cub200": results})
+    assert set(found) == {"table2", "table2_controls"}
+    assert set(found["table2"].display["twin accuracy"]) == {DASH}
+    assert "cub200" in tables.metrics({"cub200": results})
+
+
 def test_every_study_has_its_tables(all_made):
     assert list(all_made) == [
         *(f"{name}{ending}" for name in [*PAPER, "photographs"] for ending in ("", "_controls")),
@@ -717,6 +726,18 @@ def test_metrics_are_plain_nested_numbers():
     assert metrics["ablation"]["twins"]["seeds"] == 3
     assert metrics["ablation"]["twins"]["unfinished"] == 0
     a3m = metrics["ablation"]["twins"]["a3m normalise_scores=true"]
+    rows = tables.metrics({"ablation": further(ablation())})["ablation"]["twins"]
+    assert {
+        "baseline1",
+        "baseline1 feature=wide",
+        "baseline1 feature=pooled",
+        "baseline2",
+        "baseline2 shuffle_attributes=true",
+        "a3m normalise_scores=false",
+        "a3m normalise_scores=true",
+        "a3m normalise_scores=true shuffle_attributes=true",
+        "a3m modern",
+    } <= set(rows)
     assert "att1" in metrics["ablation"]["twins"]  # what does not tell rows apart does not lengthen their names
     normalised = ablation()["head.normalise_scores"].astype(str).str.lower() == "true"
     expected = ablation()[(ablation()["method"] == "a3m") & normalised]["test/mAP"].mean()

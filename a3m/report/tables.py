@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from a3m.report import methods
+from a3m.report import names as n
 from a3m.report import results as r
 from a3m.report.attributes import attributes, figure8
 from a3m.report.describe import Draft, dataset_name
@@ -101,7 +102,9 @@ def metrics(studies: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, dict[str
 
 def _plain_name(row: r.Row) -> str:
     """'a3m normalise_scores=true modern': what tells the row from others, in as few words as DVC's narrow columns need."""
-    told = [(path.rpartition(".")[2], row.settings[path]) for path in sorted(row.distinct) if path in row.settings]
+    usual = {(n.SHUFFLED, "false"), (n.FEATURE, "category")}  # what a control or a plain backbone differs from
+    settings = [(path, row.settings[path]) for path in sorted(row.distinct) if path in row.settings]
+    told = [(path.rpartition(".")[2], value) for path, value in settings if (path, value) not in usual]
     return " ".join([row.method, *(f"{name}={value}" for name, value in told), *filter(None, [row.recipe])])
 
 
