@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from a3m.data.folds import cut_validation
@@ -13,6 +14,7 @@ from a3m.data.manifest_find import Found, find
 from a3m.data.manifest_images import Seen, look_at_all
 from a3m.data.manifest_rows import BOX, Problem, shown
 from a3m.data.manifest_task import distractors
+from a3m.data.pack import frame
 from a3m.data.records import validate
 from a3m.errors import DataError
 from a3m.settings import Data
@@ -78,10 +80,10 @@ def check(path: Path, progress: Callable[[int, int], None] | None = None) -> Che
     return Checked(found, seen, sorted(problems, key=lambda problem: problem.line), warnings, validation)
 
 
-def _in_images(frame: pd.DataFrame, seen: dict[int, Seen], problems: list[Problem], warnings: list[Problem]) -> None:
+def _in_images(table: pd.DataFrame, seen: dict[int, Seen], problems: list[Problem], warnings: list[Problem]) -> None:
     """What only the opened images show."""
     first: dict[bytes, str] = {}
-    columns = [frame[name].tolist() for name in ("line", "image", "split", *BOX)]
+    columns = [table[name].tolist() for name in ("line", "image", "split", *BOX)]
     for row, one in seen.items():
         line, image, split, x, y, w, h = (column[row] for column in columns)
         if one.wrong:
@@ -95,6 +97,9 @@ def _in_images(frame: pd.DataFrame, seen: dict[int, Seen], problems: list[Proble
         if x is not None and (x + w > one.width + TOLERANCE or y + h > one.height + TOLERANCE):
             what = f"x {x:g} y {y:g} w {w:g} h {h:g}, the image has {one.width} x {one.height} pixels"
             problems.append(Problem("box outside the image", line, what))
+        elif x is not None and frame(np.array([x, y, w, h]), one.width, one.height) is None:
+            what = f"x {x:g} y {y:g} w {w:g} h {h:g}: less than a pixel of it lies in the image"
+            problems.append(Problem("box without area", line, what))
 
 
 def _validation(found: Found, problems: list[Problem], warnings: list[Problem]) -> str:
@@ -147,13 +152,13 @@ def _row(name: str, text: str) -> str:
 
 
 def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
-    found, frame = checked.found, checked.found.frame
+    found, table = checked.found, checked.found.frame
     yield "columns", ", ".join(shown(name) for name in found.sheet.header)
     noun = "identities" if found.task == "re-identification" else "classes"
     nobody = distractors(found.names) if noun == "identities" else set()
     names = [name for name in found.names if name not in nobody]
     for split in ("train", "test", "query", "gallery"):
-        part = frame[frame["split"] == split]
+        part = table[table["split"] == split]
         if len(part):
             sizes = part["name"].value_counts()
             others = sizes[~sizes.index.isin(names)].sum()
@@ -164,18 +169,18 @@ def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
     if names:
         yield noun, f"{len(names):,}: {_some(names)}"
     if found.task == "re-identification":
-        cameras = frame["camera"].dropna()
+        cameras = table["camera"].dropna()
         if len(cameras):
             yield "cameras", ", ".join(f"{camera} ({number:,})" for camera, number in sorted(Counter(cameras).items()))
         else:
             yield "cameras", "not known: each query is compared with the whole gallery, nothing is left out"
-    boxes = int(frame["x"].notna().sum())
+    boxes = int(table["x"].notna().sum())
     if boxes:
-        yield "boxes", f"{boxes:,} of {len(frame):,} images; cropped to with data.crop_box=true"
+        yield "boxes", f"{boxes:,} of {len(table):,} images; cropped to with data.crop_box=true"
     for attribute, values in found.attributes.items():
         codes = Counter(found.columns[attribute].tolist())
         parts = _some([f"{value} {codes[code]:,}" for code, value in enumerate(values)], 12)
-        yield "attribute", f"{attribute}: {parts}; unlabelled {codes[-1] / max(len(frame), 1):.1%}"
+        yield "attribute", f"{attribute}: {parts}; unlabelled {codes[-1] / max(len(table), 1):.1%}"
     if found.task and not found.attributes:
         yield (
             "attributes",

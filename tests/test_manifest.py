@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from a3m import __main__, check
+from a3m.data import pack
 from a3m.data.folds import cut_validation
 from a3m.data.manifest import read
 from a3m.data.manifest_find import find
@@ -491,6 +492,23 @@ def test_check_opens_the_images_and_exits_with_1(
     assert "problem: missing image (1)" in said
     assert "problem: unknown split (1)" in said
     assert "5 problems on 4 lines" in said
+
+
+def test_check_takes_and_refuses_the_images_that_pack_does(tmp_path: Path) -> None:
+    path = write(tmp_path, BOXED.replace("red,0,0,5,5\na1", "red,19.5,0,1,5\na1"))
+    Image.fromarray(np.full((10, 20), 40_000, np.uint16)).save(tmp_path / "a1.png")
+    Image.new("CMYK", (20, 10)).save(tmp_path / "a2.png", format="TIFF")
+    (tmp_path / "b0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    checked = check.check(path)
+    assert [(one.kind, one.line) for one in checked.problems] == [
+        ("box without area", 2), ("image that cannot be decoded", 5),
+    ]  # fmt: skip
+    for row, image in enumerate(checked.found.frame["image"]):
+        if checked.seen[row].wrong:
+            with pytest.raises(DataError):
+                pack.decode(tmp_path / image, image, np.full(4, np.nan), (8, 8))
+        else:
+            pack.decode(tmp_path / image, image, np.full(4, np.nan), (8, 8))
 
 
 def test_check_warns_of_a_copy_of_a_training_image_in_the_test_part(tmp_path: Path) -> None:

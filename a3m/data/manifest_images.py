@@ -11,12 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 
 from a3m.data.manifest_rows import shown
+from a3m.data.pack import decode
+from a3m.errors import DataError
 
 ORIENTATION = 0x0112  # the EXIF tag; 1 = as stored
-GREY = {"1", "L", "LA", "La", "I", "I;16", "F"}  # Pillow's modes
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}  # Pillow's modes
+WHOLE_IMAGE = np.full(4, np.nan)
 
 
 @dataclass
@@ -85,18 +89,22 @@ class Seen:
 
 
 def look_at(path: Path) -> Seen:
-    """Decode one image as `pack` will."""
+    """Decode one image as `pack` will, so that what passes here passes there."""
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            image.convert("RGB")
+        decode(io.BytesIO(data), "", WHOLE_IMAGE, (1, 1))
+    except OSError as error:
+        return Seen(wrong=error.strerror or str(error))
+    except DataError as error:
+        why = str(error).removeprefix(": ")
+        return Seen(wrong="not an image" if "cannot identify" in why else shown(why, 120))
+    with Image.open(io.BytesIO(data)) as image:
+        try:
             rotated = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-            digest = hashlib.blake2b(data, digest_size=16).digest()
-            return Seen(image.width, image.height, rotated, image.mode in GREY, digest)
-    except UnidentifiedImageError:
-        return Seen(wrong="not an image")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return Seen(wrong=shown(str(error)) or type(error).__name__)
+        except Exception:  # broken EXIF data, which decoding does not read
+            rotated = False
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        return Seen(image.width, image.height, rotated, image.mode in GREY, digest)
 
 
 def look_at_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> list[Seen]:
