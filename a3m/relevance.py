@@ -43,7 +43,7 @@ def trial_settings(params: Params, seed: int) -> dict[str, Any]:
     }
     if params.method.network == "category":
         settings["baseline1"] = asdict(params.baseline1)
-    if params.test.rerank and params.dataset.task == "re-identification":
+    if params.test.rerank and params.dataset.task in ("re-identification", ""):  # of own data the pack knows the task
         settings["test"] = asdict(params.test)
     return settings
 

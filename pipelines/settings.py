@@ -25,7 +25,9 @@ def main(params: Params, root: Path) -> None:
         check_dataset(name, chosen, params, composed)
     for figure, needs in params.figures.items():
         if needs.get("study") not in params.studies:
-            raise SettingsError(f"params.yaml: figures: {figure} shows study {needs.get('study')}, which studies does not name")
+            raise SettingsError(
+                f"params.yaml: figures: {figure} shows study {needs.get('study')}, which studies does not name"
+            )
     wanted = {f"{name}.yaml": for_dataset(chosen) for name, chosen in composed.items()}
     for study in params.studies:
         chosen = config.load_study(study, root=root)
@@ -33,6 +35,9 @@ def main(params: Params, root: Path) -> None:
         weights = weights_file(chosen.backbone.weights, root)
         if weights is not None and weights.is_file():
             wanted[f"{study}.yaml"]["backbone"]["digest"] = file_digest(weights)
+    for dataset in params.datasets.values():
+        # Stages depend on the twin's folder also where nothing is drawn, as for own data.
+        (root / "data" / "twins" / dataset["images"]).mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.yaml"):
         if old.name not in wanted:
             old.unlink()

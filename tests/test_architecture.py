@@ -73,6 +73,37 @@ def test_a_sweep_stage_depends_on_exactly_the_code_that_a_trial_runs() -> None:
     assert code == {str(path.relative_to(ROOT)) for path in identity.code_modules().values()}
 
 
+FIGURES = sorted(path.stem for path in (ROOT / "a3m" / "report" / "figures").glob("figure?.py"))
+# Of every stage: packages hold a docstring, errors only names.
+NO_STYLE = {"a3m/__init__.py", "a3m/errors.py", "a3m/report/__init__.py"}
+
+
+def reached(*entries: str) -> set[str]:
+    """Files of a3m that the modules reach by import."""
+    modules = (identity.code_modules(entry) for entry in entries)
+    return {str(path.relative_to(ROOT)) for found in modules for path in found.values()} - NO_STYLE
+
+
+def test_a_figure_depends_on_its_own_module_and_what_all_figures_share() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    own = "a3m/report/figures/${key}.py"
+    deps = {dep for dep in stages["figure"]["do"]["deps"] if dep.startswith("a3m/")}
+    assert own in deps
+    script = ("a3m.report.results", "a3m.report.samples", "a3m.report.stage")
+    needed = {name: reached(f"a3m.report.figures.{name}", *script) for name in FIGURES}
+    shared = set().union(*(files - {f"a3m/report/figures/{name}.py"} for name, files in needed.items()))
+    assert deps - {own} == shared
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert sorted(params["figures"]) == FIGURES
+    assert not [dep for dep in stages["tables"]["deps"] if "figures" in dep], "a figure's style reruns no table"
+
+
+def test_the_tables_depend_on_what_they_import() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["tables"]
+    deps = {dep for dep in stage["deps"] if dep.endswith(".py") and dep.startswith("a3m/")}
+    assert deps == reached("a3m.report.tables", "a3m.report.stage")
+
+
 def test_no_stage_has_the_users_data_as_an_output_and_tables_keep_their_runs() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name, stage in stages.items():
@@ -87,8 +118,11 @@ def test_every_study_of_params_yaml_has_its_sweep_and_its_section() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for study, dataset in params["studies"].items():
         assert (ROOT / "sweeps" / f"{study}.py").is_file()
-        assert dataset in params["datasets"]
-        assert (ROOT / "a3m" / "conf" / "dataset" / f"{dataset}.yaml").is_file()
+        known = yaml.safe_load((ROOT / "a3m" / "conf" / "dataset" / f"{dataset}.yaml").read_text())
+        assert params["datasets"][dataset] == {name: known[name] for name in ("reader", "images")}
+        assert known["images"] in params["twins"]
+    for figure, needs in params["figures"].items():
+        assert needs["study"] in params["studies"], figure
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -6,30 +6,28 @@ from matplotlib.figure import Figure
 from a3m.report.figures import style
 from a3m.report.figures.trials import paper_trials
 from a3m.report.statistics import mean_interval
+from a3m.report.studies import measured_task
 
 METHODS = ("baseline2", "att1", "att2", "a3m")
-METRICS = {
-    "test/rank1": "rank-1",
-    "test/rank5": "rank-5",
-    "test/rank10": "rank-10",
-    "test/rank20": "rank-20",
-    "test/mAP_trapezoid": "mAP\n(trapezoid)",
-}
+LEFT_OUT = "test/mAP"  # the rectangular one: the published mAP is probably the trapezoid one
 
 
 def draw(results: pd.DataFrame) -> Figure:
-    """Rank-k and mAP of each method, with every seed as a dot and the interval as a whisker.
+    """Rank-k and mAP of each method (own data: what its task measures), with every seed as a dot and the interval as a whisker.
 
     Raises:
         DataError: a method has no trial, or a finished trial lacks a metric.
     """
-    results, rows = paper_trials(results, METHODS, list(METRICS))
+    metrics = {
+        metric: head.replace(" (", "\n(") for metric, head in measured_task(results)[0].items() if metric != LEFT_OUT
+    }
+    results, rows = paper_trials(results, METHODS, list(metrics))
     with style.use("figure5"):
         figure = style.new(3.4, str(results["source"].iloc[0]), str(results["dataset"].iloc[0]))
         axes = figure.subplots()
         width = 0.84 / len(rows)
         for i, (row, (colour, hatch)) in enumerate(zip(rows, style.bars(rows), strict=True)):
-            for place, metric in enumerate(METRICS):
+            for place, metric in enumerate(metrics):
                 x = place + (i - (len(rows) - 1) / 2) * width
                 values = [100 * value for value in row.values(metric).values()]
                 interval = mean_interval(values) if values else None
@@ -44,7 +42,7 @@ def draw(results: pd.DataFrame) -> Figure:
                 axes.plot(beside, values, "o", color="black", markersize=3, markerfacecolor="white", mew=0.7)
                 if interval.half_width is not None:
                     axes.errorbar(x, interval.mean, interval.half_width, color="black", linewidth=1)
-        axes.set_xticks(range(len(METRICS)), list(METRICS.values()))
+        axes.set_xticks(range(len(metrics)), list(metrics.values()))
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, 100)
         axes.set_ylabel("percent")

@@ -38,6 +38,7 @@ WARNINGS = {
     "raw subset": "PART of the real {dataset}, not the whole",
 }
 STYLE = {
+    "text.parse_math": False,  # names from own data may hold a $
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
