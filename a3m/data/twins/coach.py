@@ -26,7 +26,7 @@ from a3m.data.twins.bodywork import (
     Shell,
 )
 from a3m.data.twins.flank import flank
-from a3m.data.twins.makes import GRILLES, HATCH, LAMPS, TAIL_LAMPS, CarModel
+from a3m.data.twins.makes import GRILLES, HATCH, LAMPS, TAIL_LAMPS, TINTS, CarModel
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,35 @@ def build_body(model: CarModel, *, open_top: bool = False) -> Body:
     groups += [deck(shell, open_top), tail(shell)]
     under = [*underside(shell), *(cockpit(shell) if open_top else [])]
     near = flank(shell, open_top)
+    finish = trim_paints(model)
     outlines = [
-        flatten([*under, *(face for group in order for face in group), *near]) for order in (groups[::-1], groups)
+        flatten([*under, *(face for group in order for face in group), *near], finish)
+        for order in (groups[::-1], groups)
     ]
     return Body(shell.form.length, shell.form.width, shell.form.height, outlines[0], outlines[1])
 
 
-def flatten(faces: list[Face]) -> Outline:
+def trim_paints(model: CarModel) -> dict[str, str]:
+    """What a model paints otherwise than in the car's colour: black roofs, frames and bumpers, tinted glass, dark rims."""
+    t = model.traits
+    tint = TINTS[min(int(t["tint"] * len(TINTS)), len(TINTS) - 1)]
+    finish = {name: f"{name}_{tint}" for name in ("glass", "screen", "rear_screen", "seat", "seat_dark")}
+    if t["roof_trim"] > 0.62:
+        finish["roof"] = "black"
+    if t["frame"] > 0.5:
+        finish |= {"cabin_side": "black", "pillar": "black"}
+    if t["bumper_trim"] > 0.55:
+        finish |= {"front_low": "plastic", "end_low": "plastic", "side_low": "plastic"}
+    if t["rim"] < 0.33:
+        finish["rim"] = "rim_dark"
+    return finish
+
+
+def flatten(faces: list[Face], finish: dict[str, str]) -> Outline:
     return Outline(
         points=np.array([point for face in faces for point in face.points]),
         ends=np.cumsum([len(face.points) for face in faces]).tolist(),
-        paints=[face.paint for face in faces],
+        paints=[finish.get(face.paint, face.paint) for face in faces],
         parts=[face.part for face in faces],
         slopes=np.array([face.slope or (math.nan, math.nan) for face in faces]),
     )

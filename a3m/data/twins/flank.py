@@ -83,6 +83,10 @@ def trim(shell: Shell, end: float, open_top: bool) -> list[Face]:
         z = low + (0.62 - 0.28 * step + 0.1 * t["crease"]) * (form.belt - low)
         crease = [(0.1 * length, z - 0.04), (0.95 * length, z + 0.05 * t["belt_rise"])]
         faces += shell.stroke(crease, LINE, "crease", None)
+    if abs(t["moulding"] - 0.5) > 0.2:
+        z = low + 0.42 * (form.belt - low)
+        paint = "chrome" if t["moulding"] > 0.5 else "black"
+        faces += shell.stroke([(0.03 * length, z), (0.97 * length, z)], 0.09, paint, None)
     top = low + (form.cladding or 0.05 + 0.05 * t["skirt"]) + 0.01
     sill = [(0.06 * length, low), (0.94 * length, low), (0.94 * length, top), (0.06 * length, top)]
     faces.append(Face([shell.side(*place) for place in sill], "plastic" if form.cladding else "side_low", SHELL))
@@ -158,9 +162,16 @@ def wheel(shell: Shell, axle: float) -> list[Face]:
         (x, half - 0.01, max(z, 0.6 * form.clearance))
         for x, _, z in shell.wheel_circle(axle, form.wheel + 0.07, half, 18)
     ]
-    return [
+    rim = (0.62 + 0.1 * shell.model.traits["wheel"]) * form.wheel
+    faces = [
         Face(arch, "plastic" if form.cladding else "black", SHELL),
         Face(shell.wheel_circle(axle, form.wheel, half), "tyre", WHEELS),
-        Face(shell.wheel_circle(axle, (0.62 + 0.1 * shell.model.traits["wheel"]) * form.wheel, half), "rim", WHEELS),
-        Face(shell.wheel_circle(axle, 0.2 * form.wheel, half, 8), "rim_dark", WHEELS),
+        Face(shell.wheel_circle(axle, rim, half), "rim", WHEELS),
     ]
+    if shell.model.traits["rim"] > 0.66:  # open between five spokes
+        outer, inner = shell.wheel_circle(axle, 0.9 * rim, half, 20), shell.wheel_circle(axle, 0.3 * rim, half, 20)
+        for first in range(0, 20, 4):
+            points = [outer[first], outer[first + 1], outer[first + 2], inner[first + 1]]
+            faces.append(Face(points, "tyre", WHEELS))
+        return faces
+    return [*faces, Face(shell.wheel_circle(axle, 0.2 * form.wheel, half, 8), "hub", WHEELS)]

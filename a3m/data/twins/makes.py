@@ -39,11 +39,12 @@ LITRES = dict(zip(TYPES, (1.9, 2.4, 2.0, 1.5, 2.2, 2.2, 2.0, 2.6, 2.3, 3.4, 1.9,
 TRAITS = (
     *("length", "width", "height", "clearance", "wheel", "nose", "hood", "belt", "belt_rise", "screen", "roof", "rear"),
     *("deck", "front_overhang", "rear_overhang", "pillar", "crease", "lamp", "lamp_slant", "grille", "tail_lamp"),
-    *("bumper", "skirt", "handle"),
+    *("bumper", "skirt", "handle", "rim", "roof_trim", "frame", "bumper_trim", "tint", "moulding"),
 )
 HATCH = (3, 5)  # numbers of doors that count a tailgate
 GRILLES = ("bar", "kidneys", "shield", "slats", "oval", "mouth")
 LAMPS = ("round", "square", "slit", "swept")
+TINTS = ("light", "middle", "dark")  # of the glass
 TAIL_LAMPS = ("upright", "band", "round", "corner")
 
 MAKES = (

@@ -15,11 +15,12 @@ from a3m.data.twins.scene import Box, Canvas, Colour, Exposure, Shape, blend, el
 
 OVERSAMPLING = 2
 MARGIN = 64
-WIDTHS, HEIGHTS = (104, 128), (76, 96)
+WIDTHS, ASPECT = (108, 128), 1.45
 FRONT, REAR, SIDE, FRONT_SIDE, REAR_SIDE, UNCERTAIN = 1, 2, 3, 4, 5, -1
 FLAT = math.radians(72.0)  # beyond, from ahead, what is left of the side no longer tells the doors
 VIEWPOINTS = (FRONT, REAR, SIDE, FRONT_SIDE, REAR_SIDE)
-VIEWPOINT_SHARES = (0.14, 0.12, 0.18, 0.35, 0.21)
+# Without difficulty, and from difficulty 1 on, about as in the original.
+VIEWPOINT_SHARES = ((0.05, 0.05, 0.15, 0.6, 0.15), (0.14, 0.12, 0.18, 0.35, 0.21))
 PAINTS: tuple[Colour, ...] = (
     (226, 228, 228),
     (186, 190, 194),
@@ -34,6 +35,13 @@ PAINTS: tuple[Colour, ...] = (
     (216, 178, 50),
     (206, 106, 40),
 )
+SILVER: Colour = (150, 154, 160)
+# Glass and the seats behind it, by tint: whatever the light, each tells from the other.
+GLASS: dict[str, tuple[Colour, Colour]] = {
+    "light": ((150, 172, 186), (44, 42, 46)),
+    "middle": ((84, 98, 112), (206, 192, 168)),
+    "dark": ((34, 38, 44), (176, 150, 116)),
+}
 SKIES: tuple[Colour, ...] = ((150, 180, 210), (196, 204, 210), (220, 222, 222), (120, 150, 190), (226, 214, 198))
 WALLS: tuple[Colour, ...] = (
     (150, 140, 128),
@@ -76,11 +84,12 @@ class View(NamedTuple):
     shift: tuple[float, float]
 
 
-def place(size: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image, float]:
-    """A background and where its ground begins: sky, walls or trees out of focus, a street with its marks."""
+def place(size: tuple[int, int], difficulty: float, rng: np.random.Generator) -> Image.Image:
+    """A background: sky, walls or trees out of focus, a street; posts and marks the more the greater the difficulty."""
     width, height = size
     chance = rng.random(24).tolist()
-    horizon = 0.3 + 0.3 * chance[0]
+    clutter = min(difficulty, 1.0)
+    horizon = 0.45 + (0.1 + 0.2 * clutter) * (chance[0] - 0.5)
     sky, ground = SKIES[int(chance[1] * len(SKIES))], GROUNDS[int(chance[2] * len(GROUNDS))]
     rows, columns = 6, 4 + int(5 * chance[3])
     kinds = rng.integers(0, len(WALLS), columns).tolist()
@@ -97,17 +106,17 @@ def place(size: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image,
     small.putdata(cells)
     image = small.resize(size, Image.Resampling.BICUBIC if chance[4] < 0.6 else Image.Resampling.BILINEAR)
     brush = ImageDraw.Draw(image)
-    for index in range(int(4 * chance[5])):  # posts, trunks, edges of walls
+    for index in range(int(4 * chance[5] * clutter + 0.5 * chance[5])):  # posts, trunks, edges of walls
         x = width * chance[6 + index]
         tone = shade(WALLS[int(chance[10 + index] * len(WALLS))], 0.5 + chance[14 + index])
         foot = height * (horizon + 0.05)
         brush.rectangle((x, foot * 0.7 * chance[18], x + 2 + 8 * chance[19], foot), fill=whole(tone))
-    if chance[20] < 0.6:  # kerb or lane
+    if chance[20] < 0.6 * clutter:  # kerb or lane
         y = height * (horizon + 0.06 + 0.3 * chance[21])
         brush.line(
             (0, y, width, y + 8 * (chance[22] - 0.5)), fill=whole(shade(ground, 0.8 + 0.6 * chance[23])), width=2
         )
-    return image, horizon
+    return image
 
 
 def whole(colour: Colour) -> tuple[int, int, int]:
@@ -115,22 +124,25 @@ def whole(colour: Colour) -> tuple[int, int, int]:
 
 
 def draw_view(difficulty: float, rng: np.random.Generator) -> tuple[int, View]:
-    """(label, view). difficulty scales how far views lie about their label's middle, and the framing."""
+    """(label, view). difficulty scales how evenly viewpoints are spread, how far about their middle, and the framing."""
     chance = rng.random(8).tolist()
     normal = np.clip(rng.standard_normal(6), -2.2, 2.2).tolist()
-    label = VIEWPOINTS[int(np.searchsorted(np.cumsum(VIEWPOINT_SHARES)[:-1], chance[0], side="right"))]
+    spread_out = min(difficulty, 1.0)
+    shares = np.cumsum([few + spread_out * (all_ - few) for few, all_ in zip(*VIEWPOINT_SHARES, strict=True)])
+    label = VIEWPOINTS[int(np.searchsorted(shares[:-1], chance[0], side="right"))]
     middle = {FRONT: 85.0, REAR: -85.0, SIDE: 0.0, FRONT_SIDE: 42.0, REAR_SIDE: -42.0}[label]
-    spread = 3.0 + 5.0 * min(difficulty, 2.0)
-    turn = min(max(middle + spread * normal[0], -90.0), 90.0)
+    wide = 2.0 + 6.0 * min(difficulty, 2.0)
+    turn = min(max(middle + wide * normal[0], -90.0), 90.0)
     view = View(
         turn=math.radians(turn),
         pitch=math.radians(
-            (2.0 if abs(middle) > 80.0 else 5.0) + 5.0 * chance[1] + 3.0 * min(difficulty, 2.0) * abs(normal[1])
+            (4.0 if abs(middle) > 80.0 else 7.0)
+            + 3.0 * (spread_out * (chance[1] - 0.5) + min(difficulty, 2.0) * abs(normal[1]))
         ),
         roll=math.radians(1.2 * difficulty) * normal[2],
-        mirrored=chance[2] < 0.5,
-        depth=0.08 + 0.2 * chance[3],
-        size=(0.8 + 0.1 * chance[4]) * math.exp(0.07 * difficulty * normal[3]),
+        mirrored=chance[2] < 0.5 * spread_out,
+        depth=0.16 + 0.16 * spread_out * (chance[3] - 0.5),
+        size=(0.9 + 0.08 * spread_out * (chance[4] - 0.5)) * math.exp(0.07 * difficulty * normal[3]),
         shift=(0.03 * difficulty * normal[4], 0.03 * difficulty * normal[5]),
     )
     return (UNCERTAIN if chance[5] < 0.01 else label), view
@@ -139,15 +151,17 @@ def draw_view(difficulty: float, rng: np.random.Generator) -> tuple[int, View]:
 def colours(rng: np.random.Generator, difficulty: float) -> dict[str, Colour]:
     """Every paint of this car as this light shows it."""
     chance = rng.random(16).tolist()
-    base = PAINTS[int(chance[0] * len(PAINTS))]
-    body = blend(base, PAINTS[int(chance[1] * len(PAINTS))], 0.12 * chance[2])
-    relief = 0.6 + 0.8 * chance[3]  # hard or soft light
+    drawn = blend(PAINTS[int(chance[0] * len(PAINTS))], PAINTS[int(chance[1] * len(PAINTS))], 0.12 * chance[2])
+    body = blend(SILVER, drawn, min(0.3 + 0.5 * difficulty, 1.0))
+    relief = 1.0 + 0.8 * min(difficulty, 1.0) * (chance[3] - 0.5)  # hard or soft light
     top, side, end = (1.0 + relief * share for share in (0.22, -0.12, -0.2 + 0.16 * chance[4]))
-    glass = blend((44, 52, 60), (120, 140, 156), 0.5 * chance[5])
-    seat = blend((18, 18, 20), (196, 176, 146), chance[6] ** 2)
-    if abs(sum(seat) - sum(glass)) < 90:
-        seat = shade(seat, 0.3) if sum(glass) > 200 else shade(seat, 1.8)
-    bright = 150 + 70 * chance[7]
+    bright = 170 + 50 * chance[7]
+    panes: dict[str, Colour] = {}
+    for name, (glass, seat) in GLASS.items():
+        tone = shade(glass, 0.85 + 0.3 * chance[5])
+        panes |= {f"glass_{name}": tone, f"screen_{name}": shade(tone, 1.1), f"rear_screen_{name}": shade(tone, 0.88)}
+        back = shade(seat, 0.85 + 0.3 * chance[6])
+        panes |= {f"seat_{name}": back, f"seat_dark_{name}": shade(back, 0.65)}
     return {
         "top": shade(body, top),
         "roof": shade(body, top * 0.98),
@@ -162,11 +176,7 @@ def colours(rng: np.random.Generator, difficulty: float) -> dict[str, Colour]:
         "crease": shade(body, side * (0.74 if chance[8] < 0.6 else 1.3)),
         "shut": blend(shade(body, side * 0.4), (20, 20, 22), 0.4),
         "handle": (bright, bright, bright + 4) if chance[9] < 0.4 else shade(body, side * 0.6),
-        "glass": glass,
-        "screen": shade(glass, 1.1),
-        "rear_screen": shade(glass, 0.85),
-        "seat": seat,
-        "seat_dark": shade(seat, 0.6),
+        **panes,
         "cabin": (38, 36, 38),
         "bed": (48, 48, 50),
         "cloth": ((34, 34, 38), (110, 92, 72), (96, 40, 44))[int(2.99 * chance[10] ** 2)],
@@ -178,8 +188,9 @@ def colours(rng: np.random.Generator, difficulty: float) -> dict[str, Colour]:
         "tail_lamp": (186, 28, 32),
         "plate": (222, 222, 214) if chance[12] < 0.5 else (70, 96, 160),
         "tyre": (30, 30, 32),
-        "rim": (bright, bright, bright + 3) if chance[13] < 0.85 else (70, 70, 74),
-        "rim_dark": (84, 84, 88),
+        "rim": (bright, bright, bright + 3),
+        "rim_dark": (62, 62, 66),
+        "hub": (96, 96, 100),
     }
 
 
@@ -205,9 +216,10 @@ def project(points: np.ndarray, body: Body, view: View, size: tuple[int, int]) -
 def take(body: Body, difficulty: float, rng: np.random.Generator, paint: dict[str, Colour] | None = None) -> Photograph:
     """One photograph. difficulty scales view, framing, light, blur and what is in front. paint: instead of a drawn one."""
     chance = rng.random(4).tolist()
-    normal = np.clip(rng.standard_normal(6), -2.2, 2.2).tolist()
-    size = (int(rng.integers(WIDTHS[0], WIDTHS[1] + 1)), int(rng.integers(HEIGHTS[0], HEIGHTS[1] + 1)))
-    background, _ = place(size, rng)
+    normal = np.clip(rng.standard_normal(7), -2.2, 2.2).tolist()
+    width = int(rng.integers(WIDTHS[0], WIDTHS[1] + 1))
+    size = (width, round(width / (ASPECT * math.exp(0.08 * min(difficulty, 1.5) * normal[6]))))
+    background = place(size, difficulty, rng)
     label, view = draw_view(difficulty, rng)
     drawn = colours(rng, difficulty)
     paint = paint or drawn
