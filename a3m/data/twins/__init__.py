@@ -9,7 +9,8 @@ The same settings give the same pixels, whatever the number of processes: every 
 has a generator of its own. `difficulty` (0.0 = no nuisance, 1.0 = the default, at most 4) scales, smoothly and all together:
 * how much of what no attribute names look-alikes share (families of people, genera of birds, models of a make);
 * light and colour cast, of cameras and of single images, contrast, blur, noise, coarseness;
-* pose, lean, scale, misalignment;
+* pose, lean, viewpoint, scale, misalignment;
+* how far a car's paint is from silver, which no model is tied to;
 * how often something hides part of the subject, and how much species vary within themselves.
 """
 
