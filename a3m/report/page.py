@@ -42,8 +42,8 @@ CONTENTS = {  # a study on data that are not the paper's has a table of its own 
 BANNERS = {
     "twins": "Synthetic twins. Every number of ours here was measured on small drawn stand-ins of {dataset}, not on the real "
     "data set. Do not compare with published numbers.",
-    "raw subset": "Part of the real data set. Every number of ours here was measured on a part of {dataset}. Do not compare with "
-    "published numbers.",
+    "raw subset": "Part of the real data set, or not its published split. Every number of ours here was measured on such a "
+    "part of {dataset}. Do not compare with published numbers.",
     "raw": "Real data set: {dataset}, complete.",
 }
 STYLE = """

@@ -35,7 +35,7 @@ BARS = {  # method -> colour, hatch
 FURTHER_BARS = ((PINK, "xx"), (YELLOW, "++"), (BLUE, "oo"))  # A3M again with other settings
 WARNINGS = {
     "twins": "SYNTHETIC TWIN of {dataset}, not the real data set",
-    "raw subset": "PART of the real {dataset}, not the whole",
+    "raw subset": "PART of the real {dataset}, or not its published split",
 }
 STYLE = {
     "text.parse_math": False,  # names from own data may hold a $
