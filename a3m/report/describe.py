@@ -110,8 +110,8 @@ def caption(results: pd.DataFrame) -> str:
     meaning = {
         "twins": f"Columns headed 'twin' are measured on synthetic twins of {dataset}, drawn by this project; they are not "
         "comparable with published numbers, which are of the real data set.",
-        "raw subset": f"Columns headed 'subset' are measured on a part of the real data set {dataset}, or on another split than the "
-        "published one; they are not comparable with published numbers, which are of the whole.",
+        "raw subset": f"Columns headed 'subset' are measured on a part of the real data set {dataset}, or on another split than "
+        "the published one; they are not comparable with published numbers, which are of the whole.",
         "raw": f"Columns headed 'ours' are measured on {'' if dataset.startswith('your') else 'the real data set '}{dataset}.",
     }[str(results["source"].iloc[0])]
     finished = results[results["status"] == "finished"]
