@@ -85,7 +85,7 @@ class PooledCategory(nn.Module):
 
 
 class WideCategory(nn.Module):
-    """Two 1x1 convolutions with a ReLU between them: the control with as many parameters as A3M. (B, C, H, W) -> (B, D, L), (B, D)."""
+    """Two 1x1 convolutions, a ReLU between: the control with as many parameters as A3M. (B, C, H, W) -> (B, D, L), (B, D)."""
 
     def __init__(self, channels: int, inner: int, d: int) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from a3m.model.network import Output
 from a3m.randomness import stream
 
 if TYPE_CHECKING:
-    from a3m.model.network import ResolvedHead
+    from a3m.model.builder import ResolvedHead
     from a3m.settings import Method
 
 
