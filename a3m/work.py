@@ -142,7 +142,11 @@ def source_label(prepared: Path) -> str:
         summary = pack.read_summary(prepared)
     except DataError:
         return ""
-    return "twins" if summary["source"] == "twins" else ("raw" if summary["complete"] and summary["comparable"] else "raw subset")
+    return (
+        "twins"
+        if summary["source"] == "twins"
+        else ("raw" if summary["complete"] and summary["comparable"] else "raw subset")
+    )
 
 
 def commit(root: Path) -> str:

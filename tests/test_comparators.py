@@ -16,7 +16,7 @@ from a3m.model.backbone import create, default_taps
 from a3m.model.comparators import bilinear_descriptor, build_comparator
 from a3m.model.network import CategoryNetwork, Output
 from a3m.randomness import stream
-from a3m.settings import Backbone, Baseline1, FORMS, Method, Params
+from a3m.settings import FORMS, Backbone, Baseline1, Method, Params
 
 SIZES, CLASSES, D, INPUT = [2, 3], 4, 12, (24, 16)
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])

@@ -176,7 +176,9 @@ def test_what_a_criterion_holds_is_trained_at_its_own_rate_and_goes_on_from_a_ch
     method = Method("proxy_anchor", network="a3m", loss="proxy_anchor")
 
     def criterion() -> nn.Module:
-        return loss.build(method, Loss(), 4, network(opened, "paper")(torch.zeros(2, 3, *opened.input_size)).embedding.shape[1], SEED)
+        return loss.build(
+            method, Loss(), 4, network(opened, "paper")(torch.zeros(2, 3, *opened.input_size)).embedding.shape[1], SEED
+        )
 
     fresh, whole, resumed = criterion(), criterion(), criterion()
     rates = {group["factor"] for group in make_optimiser(network(opened, "paper"), settings(), fresh).param_groups}
