@@ -21,8 +21,9 @@ def derive(seed: int, *names: str | int) -> int:
 
 @contextmanager
 def stream(seed: int, *names: str | int) -> Iterator[None]:
-    """Inside, torch's global generators (CPU, every CUDA device) run the stream `names`; afterwards they stand as before."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    """Inside, torch's global generators (CPU, every CUDA device in use) run the stream `names`; afterwards they stand as before."""
+    # Not is_available: asking a device for its state would start CUDA, which a forked process that loads batches cannot.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(derive(seed, *names))
         yield

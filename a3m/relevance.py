@@ -19,6 +19,14 @@ OF_A_STUDY = (
     "dataset", "backbone", "method", "baseline1", "loss", "train", "test", "modern", "seeds", "reuse", "partial",
     "retry_failed",
 )  # fmt: skip
+WITH_CLASSIFIER = ("equation11", "apr", "verification")  # the other losses compare embeddings
+READ_OF_HEAD = {
+    "category": ("d", "branch", "dropout", "neck"),
+    "apr": ("d", "branch", "dropout"),
+    "bilinear": ("d",),
+    "hdc": ("d",),
+    "bier": ("d", "branch"),
+}
 UNREAD_BY_SCHEDULE = {
     "step": ("warmup_epochs", "stages", "update_decay"),
     "cosine": ("last_epochs", "stages", "update_decay"),
@@ -53,13 +61,13 @@ def _head(params: Params) -> dict[str, Any]:
     del head["form"]  # it has decided the others
     if method.attribute_labels:
         del head["attributes"]  # the data set's own
-    if method.network == "category":
-        if params.baseline1.feature == "wide":
-            return head  # as many parameters as A3M has with these
-        names = ("d", "branch", "dropout", "neck") if params.baseline1.feature == "category" else ("neck",)
-        return {name: head[name] for name in names}
     if method.network != "a3m":
-        return {name: head[name] for name in ("d", "branch", "dropout")}
+        if method.network == "category" and params.baseline1.feature == "wide":
+            return head  # as many parameters as A3M has with these
+        names = READ_OF_HEAD[method.network]
+        if method.network == "category" and params.baseline1.feature == "pooled":
+            names = ("neck",)
+        return {name: head[name] for name in names if name != "dropout" or method.loss in WITH_CLASSIFIER}
     if (method.region, method.attribute) == ("equal", "equal"):
         del head["normalise_scores"]
     if method.region == "equal":
@@ -71,6 +79,8 @@ def _head(params: Params) -> dict[str, Any]:
 
 def _loss(params: Params) -> dict[str, Any]:
     loss = asdict(params.loss)
+    if params.method.loss not in WITH_CLASSIFIER:
+        del loss["label_smoothing"]
     if params.method.network != "a3m":
         del loss["alpha"], loss["beta"]
     elif not params.method.attribute_labels:

@@ -26,7 +26,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a fresh store logs a page about its migration
 
 FINISHED, FAILED, RUNNING, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
-VERSIONS = ("torch", "torchvision", "timm", "numpy")
+VERSIONS = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pytorch-metric-learning")
 PARENT = "mlflow.parentRunId"
 PAGE = 1000
 

@@ -30,7 +30,10 @@ SHOWN = ("a3m", "a3m_unlabelled")
 def gather(store: runs.Store, planned: Sequence[Planned], source: str, path: Path) -> None:
     """Write the samples of the first A3M trial that has finished; without one the file says so and holds nothing else."""
     finished = [one for one in planned if one.state in ("finished", "older") and one.found is not None]
-    one = next((one for name in SHOWN for one in finished if one.trial.settings["method"]["name"] == name), None)
+    plain = [
+        one for one in finished if not {"recipe", "train.shuffle_attributes"} & set(one.point)
+    ]  # no control, no modern row
+    one = next((one for name in SHOWN for one in plain if one.trial.settings["method"]["name"] == name), None)
     arrays: dict[str, Any] = {"meta": np.array(json.dumps({"missing": "no A3M trial of this study has finished"}))}
     if one is not None and one.found is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +68,7 @@ def _arrays(
         "task": pack.description["task"],
         "method": one.trial.settings["method"]["name"],
         "seed": one.seed,
+        "point": one.point,
         "key": one.trial.key,
         "attributes": pack.description["attributes"],
         "classes": pack.description.get("classes", []),

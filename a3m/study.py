@@ -207,7 +207,9 @@ def write_results(
                 "train.epochs": settings["train.epochs"],
                 "data": one.trial.data,
                 "code": found.tags["code"] if found else one.trial.code,
-                "versions": ", ".join(f"{name} {found.tags[f'version.{name}']}" for name in runs.VERSIONS)
+                "versions": ", ".join(
+                    f"{name} {found.tags.get(f'version.{name}', 'unknown')}" for name in runs.VERSIONS
+                )
                 if found
                 else "",
                 "status": "finished" if found else ("failed" if one.state == "failed" else "missing"),

@@ -57,9 +57,13 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
         len(rows.classes),
         pack.attribute_sizes,
     )
-    width, cost = probe(model, pack.input_size)
-    weighed: Any = SimpleNamespace(**{"alpha": 0.0, "beta": 0.0} | trial.settings["loss"])
-    criterion = loss.build(settings.method, weighed, len(rows.classes), width, settings.seed)
+    output, cost = probe(model, pack.input_size)
+    if output.logits is None and pack.description["task"] == "classification":
+        raise SettingsError(
+            f"method={settings.method.name} trains no classifier: it is for retrieval and re-identification, not for classification"
+        )
+    weighed: Any = SimpleNamespace(**{"alpha": 0.0, "beta": 0.0, "label_smoothing": 0.0} | trial.settings["loss"])
+    criterion = loss.build(settings.method, weighed, len(rows.classes), output.embedding.shape[1], settings.seed)
     batches = TrainBatches(
         pack, rows.train, rows.classes, settings.train, settings.seed, *_normalisation(model),
         images_per_class=settings.train.images_per_class,
@@ -125,15 +129,15 @@ def _normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.tensor(backbone.mean), torch.tensor(backbone.std)
 
 
-def probe(model: nn.Module, input_size: tuple[int, int]) -> tuple[int, dict[str, float]]:
-    """Size of the compared vector, and what the network costs: its parameters, and the multiply-adds x 2 of one image."""
+def probe(model: nn.Module, input_size: tuple[int, int]) -> tuple[Output, dict[str, float]]:
+    """What the network says of one black image, and what it costs: its parameters, and the multiply-adds x 2 of an image."""
     was_training = model.training
     model.eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         output: Output = model(torch.zeros(1, 3, *input_size))
     model.train(was_training)
     parameters = float(sum(parameter.numel() for parameter in model.parameters()))
-    return output.embedding.shape[1], {"model/parameters": parameters, "model/flops": float(counter.get_total_flops())}
+    return output, {"model/parameters": parameters, "model/flops": float(counter.get_total_flops())}
 
 
 # --- testing ------------------------------------------------------------------------------------------------------------
@@ -202,10 +206,7 @@ def _score_attributes(
 
 def _score_classes(pack: Pack, rows: Parts, seen: Collected, settings: Any) -> tuple[dict[str, float], pd.DataFrame]:
     """Accuracy; labels and predictions of the frame are those of the data set."""
-    if seen.logits is None:
-        raise SettingsError(
-            f"method={settings.method.name} trains no classifier: it is for retrieval and re-identification, not for classification"
-        )
+    assert seen.logits is not None
     labels = np.searchsorted(rows.classes, seen.labels)
     metrics, frame = evaluate.classify(seen.logits, labels, ids=[pack.names[row] for row in seen.index])
     return metrics, frame.assign(label=rows.classes[frame["label"]], prediction=rows.classes[frame["prediction"]])

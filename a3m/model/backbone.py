@@ -115,7 +115,7 @@ def default_taps(name: str) -> tuple[str, str]:
         return RESNET_TAPS
     raise SettingsError(
         f"backbone.name={name}: HDC needs the maps of two earlier layers, and where to tap this model is not known; "
-        f"name two of its modules in method.taps, or take {', '.join(TAPS)} or a ResNet of timm's"
+        f"take {', '.join(TAPS)} or a ResNet of timm's"
     )
 
 

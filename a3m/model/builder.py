@@ -108,6 +108,7 @@ def _wide(head: ResolvedHead, method: "Method", backbone: Backbone, classes: int
     network: Any = _attribute_network(head, learned, 0, backbone, classes, sizes)
     wanted = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("backbone."))
     outer = head.d + head.d * classes + classes  # of the second convolution's bias, and the classifier
+    outer += 2 * head.d if head.neck else 0
     return max(1, round((wanted - outer) / (backbone.channels + 1 + head.d)))
 
 

@@ -152,12 +152,12 @@ def _check_names(model: nn.Module, name: str, taps: Sequence[str]) -> None:
     for tap in taps:
         if tap not in modules:
             near = difflib.get_close_matches(tap, modules, n=4) or [child for child, _ in model.named_children()]
-            raise SettingsError(f"method.taps: {name} has no module {tap!r}; it has {', '.join(near)}")
+            raise SettingsError(f"taps: {name} has no module {tap!r}; it has {', '.join(near)}")
 
 
 def _tap_channels(run: _Run, name: str, tap: str) -> int:
     outputs = run.heard[tap]
     if len(outputs) != 1 or not _is_map(outputs[0]):
         got = f"is called {len(outputs)} times" if len(outputs) != 1 else "yields no map"
-        raise SettingsError(f"method.taps: {tap} of {name} {got}; name a module that yields one map (B, C, h, w)")
+        raise SettingsError(f"taps: {tap} of {name} {got}; name a module that yields one map (B, C, h, w)")
     return outputs[0].shape[1]
