@@ -114,7 +114,7 @@ def _device() -> str:
 
 
 def for_dataset(params: Params) -> dict[str, Any]:
-    """What preparing a data set reads: the content of settings/<data set>.yaml."""
+    """What preparing a data set reads: the content of settings/dataset/<data set>.yaml."""
     sections: dict[str, Any] = {"dataset": asdict(params.dataset), "data": asdict(params.data)}
     if params.data.source == "twins":
         sections["twin"] = asdict(params.twin)
@@ -128,7 +128,7 @@ def dataset_digest(params: Params) -> str:
 
 
 def for_study(params: Params, study: str, methods: Mapping[str, Method]) -> dict[str, Any]:
-    """What a study's results depend on: the content of settings/<study>.yaml. Where and how fast it runs is left out."""
+    """What a study's results depend on: the content of settings/study/<study>.yaml. Where and how fast it runs is left out."""
     content = asdict(params)
     kept = {name: content[name] for name in (*OF_A_STUDY, study)}
     for name in HOW:

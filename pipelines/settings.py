@@ -4,6 +4,7 @@ DVC sees the literal params.yaml only; every later stage depends on its file her
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,8 +19,22 @@ from a3m.weights_source import weights_file
 
 @config.main()
 def main(params: Params, root: Path) -> None:
+    wanted = contents(params, root)
+    for dataset in params.datasets.values():
+        # Stages depend on the twin's folder also where nothing is drawn, as for own data.
+        (root / "data" / "twins" / dataset["images"]).mkdir(parents=True, exist_ok=True)
     folder = root / "settings"
-    folder.mkdir(exist_ok=True)
+    for old in folder.rglob("*.yaml"):
+        if old.relative_to(folder).as_posix() not in wanted:
+            old.unlink()
+    for name, content in wanted.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, yaml.safe_dump(content, sort_keys=True).encode())
+    print(f"settings: {', '.join(sorted(wanted))} (profile {params.profile})")
+
+
+def contents(params: Params, root: Path) -> dict[str, dict[str, Any]]:
+    """File below settings/ -> what is written to it: dataset/<data set>.yaml and study/<study>.yaml, which may share a name."""
     composed = {name: config.load([f"dataset={name}"], root=root) for name in {*params.datasets, *params.twins}}
     for name, chosen in composed.items():
         check_dataset(name, chosen, params, composed)
@@ -28,22 +43,15 @@ def main(params: Params, root: Path) -> None:
             raise SettingsError(
                 f"params.yaml: figures: {figure} shows study {needs.get('study')}, which studies does not name"
             )
-    wanted = {f"{name}.yaml": for_dataset(chosen) for name, chosen in composed.items()}
+    wanted = {f"dataset/{name}.yaml": for_dataset(chosen) for name, chosen in composed.items()}
     for study in params.studies:
         chosen = config.load_study(study, root=root)
-        wanted[f"{study}.yaml"] = for_study(chosen, study, config.methods())
+        content = for_study(chosen, study, config.methods())
         weights = weights_file(chosen.backbone.weights, root)
         if weights is not None and weights.is_file():
-            wanted[f"{study}.yaml"]["backbone"]["digest"] = file_digest(weights)
-    for dataset in params.datasets.values():
-        # Stages depend on the twin's folder also where nothing is drawn, as for own data.
-        (root / "data" / "twins" / dataset["images"]).mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.yaml"):
-        if old.name not in wanted:
-            old.unlink()
-    for name, content in wanted.items():
-        write_atomically(folder / name, yaml.safe_dump(content, sort_keys=True).encode())
-    print(f"settings: {', '.join(sorted(wanted))} (profile {params.profile})")
+            content["backbone"]["digest"] = file_digest(weights)
+        wanted[f"study/{study}.yaml"] = content
+    return wanted
 
 
 def check_dataset(name: str, chosen: Params, params: Params, composed: dict[str, Params]) -> None:
