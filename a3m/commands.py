@@ -19,7 +19,8 @@ def train(params: Params, root: Path) -> None:
 
     outcome = work.train_one(params, root)
     if outcome["outcome"] in ("failed", "lost"):
-        raise UserError(f"the trial failed: {outcome['reason']} (retry_failed=true trains it again)")
+        again = "retry_failed=true trains it again" if outcome["outcome"] == "failed" else "give the command again"
+        raise UserError(f"the trial failed: {outcome['reason']} ({again})")
     for name, value in sorted(outcome.items()):
         if name.startswith(("test/", "val/")) and name.count("/") == 1:
             print(f"  {name:32s} {value:.4f}")

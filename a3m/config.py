@@ -19,7 +19,8 @@ import yaml
 
 import a3m
 from a3m.errors import SettingsError, UserError
-from a3m.settings import Method, Params, check
+from a3m.points import check
+from a3m.settings import Method, Params
 
 # --- the project's root -------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from a3m import config, identity, runs
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError
 from a3m.identity import Trial
+from a3m.points import get, varied
 from a3m.relevance import dataset_digest, trial_settings
-from a3m.settings import Params, get, varied
+from a3m.settings import Params
 from a3m.space import Point
 from a3m.state import Checkpoints, holder
 from a3m.weights_source import weights_file
@@ -106,6 +107,15 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
         checkpoint_every=params.train.checkpoint_every,
         validate_every=params.train.validate_every,
     )
+
+
+def lacking(params: Params, root: Path) -> str:
+    """What a plan must say is not there yet: the file of the backbone's initial weights; '' when nothing lacks."""
+    try:
+        weights_file(params.backbone.weights, root)
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def _weights_file(params: Params, root: Path) -> Path | None:

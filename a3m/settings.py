@@ -1,16 +1,11 @@
-"""Every setting of the project, with its default, and what may not be left to the types.
+"""Every setting of the project, with its default.
 
-The dataclasses are the schema that `a3m.config` composes params.yaml into. Sections are passed to the code that reads them;
-which of them a trial, a data set or a study depends on stands in `a3m.relevance`.
+The dataclasses are the schema that `a3m.config` composes params.yaml into. Sections are passed to the code that reads them.
+What the types let through is checked in `a3m.points`; what a trial, a data set or a study depends on stands in `a3m.relevance`.
 """
 
-import copy
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from a3m.errors import SettingsError
 
 
 @dataclass
@@ -263,140 +258,6 @@ FORMS: dict[str, dict[str, Any]] = {
         "normalise_features": True, "fuse": "concat", "fusion": "corrected",
     },
 }  # fmt: skip
-
-# What a setting may be, where its type does not say it.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "dataset.task": ("classification", "re-identification", "retrieval", ""),
-    "data.source": ("twins", "raw"),
-    "data.split": ("paper", "released", "random"),
-    "head.form": ("paper", "released"),
-    "head.branch": ("linear", "bn_relu"),
-    "head.attend": ("before_dropout", "after_dropout"),
-    "head.merge": ("max", "mean"),
-    "head.fuse": ("sum", "concat"),
-    "head.fusion": ("corrected", "interleaved"),
-    "method.network": ("category", "a3m", "apr", "bilinear", "hdc", "bier"),
-    "method.loss": ("equation11", "apr", "npair", "lifted", "proxy_anchor", "verification", "hdc", "bier"),
-    "method.region": ("learned", "equal"),
-    "method.attribute": ("learned", "equal"),
-    "baseline1.feature": ("category", "pooled", "wide"),
-    "train.on": ("train", "train+val"),
-    "train.optimiser": ("sgd", "adamw"),
-    "train.schedule": ("step", "cosine", "stages"),
-    "train.precision": ("float32", "bfloat16", "float16"),
-    "train.memory_format": ("contiguous", "channels_last"),
-    "reuse.code": ("same", "any"),
-}
-POSITIVE = (
-    "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
-    "train.checkpoint_every", "cluster.cpus_per_trial", "test.k1", "test.k2",
-)  # fmt: skip
-AUGMENTATIONS = ("crop", "flip", "affine", "erase")
-RECIPES = ("paper", "modern")
-GROUPS = ("comparators", "controls", "modern")
-
-
-def check(params: Params) -> Params:
-    """Refuse values that the types let through. Raises SettingsError naming the setting."""
-    for path, allowed in CHOICES.items():
-        value = get(params, path)
-        if value is not None and value not in allowed:
-            raise SettingsError(f"{path}={value}: expected one of {', '.join(allowed)}")
-    for path in POSITIVE:
-        if get(params, path) <= 0:
-            raise SettingsError(f"{path}={get(params, path)}: must be greater than 0")
-    for section in fields(params):
-        for name, value in (
-            vars(getattr(params, section.name)).items() if is_dataclass(getattr(params, section.name)) else ()
-        ):
-            if isinstance(value, float) and not math.isfinite(value):
-                raise SettingsError(f"{section.name}.{name}={value}: must be a finite number")
-    for name in params.train.augment:
-        if name not in AUGMENTATIONS:
-            raise SettingsError(f"train.augment: {name}: expected some of {', '.join(AUGMENTATIONS)}")
-    if not 0 < params.data.validation < 1:
-        raise SettingsError(f"data.validation={params.data.validation}: a share between 0 and 1")
-    if params.data.margin < 1:
-        raise SettingsError(f"data.margin={params.data.margin}: at least 1 (packed size / network size)")
-    if params.train.schedule == "stages" and not params.train.stages:
-        raise SettingsError("train.stages is empty: train.schedule=stages needs one learning rate a stage")
-    if params.cluster.cpus_per_trial < params.train.threads:
-        raise SettingsError(
-            f"cluster.cpus_per_trial={params.cluster.cpus_per_trial} is less than train.threads={params.train.threads}"
-        )
-    for name, section in vars(params).items():
-        for group in section.groups if isinstance(section, Rows) else ():
-            if group not in GROUPS:
-                raise SettingsError(f"{name}.groups: {group}: expected some of {', '.join(GROUPS)}")
-    for name, seeds in seeds_of_studies(params).items():
-        if not seeds or len(set(seeds)) < len(seeds):
-            raise SettingsError(f"{name}={seeds}: at least one, each once")
-    if not 0 <= params.data.missing_limit <= 1:
-        raise SettingsError(f"data.missing_limit={params.data.missing_limit}: a share from 0 to 1")
-    return params
-
-
-def seeds_of_studies(params: Params) -> dict[str, list[int]]:
-    """Setting path -> seeds, for every place where seeds are given."""
-    sections = {field_.name: getattr(params, field_.name) for field_ in fields(params)}
-    studies = {name: section for name, section in sections.items() if isinstance(section, Rows | AlphaBeta)}
-    found = {f"{name}.seeds": section.seeds for name, section in studies.items()}
-    for name, section in studies.items():
-        if isinstance(section, Rows) and section.beside_seeds is not None:
-            found[f"{name}.beside_seeds"] = section.beside_seeds
-    return found | ({"seeds": params.seeds} if params.seeds is not None else {})
-
-
-def get(params: Params, path: str) -> Any:
-    """The value of a setting path such as `loss.alpha`. Raises SettingsError when there is none."""
-    value: Any = params
-    for name in path.split("."):
-        inner = value if isinstance(value, Mapping) else vars(value) if is_dataclass(value) else {}
-        if name not in inner:
-            raise SettingsError(f"{path}: no such setting")
-        value = inner[name]
-    return value
-
-
-def put(params: Params, path: str, value: Any) -> None:
-    """Set a setting path in place. Raises SettingsError for an unknown path or a value of another type."""
-    *sections, name = path.split(".")
-    target = get(params, ".".join(sections)) if sections else params
-    if isinstance(target, dict):  # such as method.loss_arguments, whose names the loss checks
-        target[name] = value
-        return
-    present = get(params, path)
-    if is_dataclass(present):
-        raise SettingsError(
-            f"{path}: a section, not a setting; name one of {', '.join(f.name for f in fields(present))}"
-        )
-    if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if present is None and path.startswith("head."):
-        present = FORMS["paper"].get(name, 0)  # a null is decided by the form, which knows the type; K is a number
-    if present is not None and value is not None and type(present) is not type(value):
-        raise SettingsError(f"{path}={value!r}: expected {type(present).__name__}")
-    setattr(target, name, value)
-
-
-def varied(params: Params, point: Mapping[str, Any], methods: Mapping[str, Method]) -> Params:
-    """A copy of `params` at one point of a study's space: setting paths and their values.
-
-    `method` names a method; `recipe: modern` stands for what the section `modern` says, which the point's other settings override.
-    """
-    copied = copy.deepcopy(params)
-    recipe = point.get("recipe", "paper")
-    if recipe not in RECIPES:
-        raise SettingsError(f"recipe={recipe}: expected one of {', '.join(RECIPES)}")
-    settings = {path: value for path, value in point.items() if path != "recipe"}
-    for path, value in ((params.modern | settings) if recipe == "modern" else settings).items():
-        if path == "method":
-            if value not in methods:
-                raise SettingsError(f"method={value}: expected one of {', '.join(sorted(methods))}")
-            copied.method = copy.deepcopy(methods[value])
-        else:
-            put(copied, path, value)
-    return check(copied)
 
 
 def resolved_head(head: Head) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from a3m import cluster, config, cost, runs, samples
 from a3m.errors import SettingsError, StoreError, UserError
 from a3m.identity import Trial
-from a3m.plan import TRAINED, Planned, expand, look_up, print_plan, store_exists
+from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, store_exists
 from a3m.settings import Params
 from a3m.space import Point
 from a3m.state import Checkpoints
@@ -38,6 +38,8 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
     planned = look_up(params, trials, store, experiment)
     print_plan(console, params, study, planned)
+    if note := lacking(params, root):
+        console.print(f"  cannot start yet: {note}")
     known = store.find(experiment).values() if store is not None else ()
     total = cost.cost(params, root, planned, known)
     if total.trials:
@@ -91,6 +93,8 @@ def plan_all(params: Params, root: Path, overrides: Sequence[str]) -> None:
         planned = look_up(chosen, expand(chosen, root, study, space_of(study, root)(chosen)), store, experiment)
         new = [one for one in planned if one.trial.key not in counted]
         counted |= {one.trial.key for one in new}
+        if note := lacking(chosen, root):
+            console.print(f"  {study} cannot start yet: {note}")
         totals.append(cost.cost(chosen, root, new, store.find(experiment).values() if store is not None else ()))
         done = len(new) - totals[-1].trials
         shared = f", {len(planned) - len(new)} of them counted above" if len(new) < len(planned) else ""

@@ -1,6 +1,7 @@
 """Classification on CUB-200-2011 at the text's size, 224 pixels (Table 2, Figure 8).
 
 Size: three methods and what the profile puts beside them x seeds; Bilinear-CNN, controls and the modern block x beside_seeds.
+Profile paper puts VGG-16 beside them, as a Baseline-1.
 Expect: Baseline-1 82.3 < Baseline-2 84.3 < A3M 86.2 in the publication; 86.2 is known only at 448 pixels (sweeps/cub200_448.py).
 Lands in: results/cub200.csv, then reports/tables/table2.* and figure8.*, reports/figures/figure8.*
 

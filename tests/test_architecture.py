@@ -51,6 +51,11 @@ def test_what_trains_knows_no_scheduler_no_store_and_no_settings_machinery() -> 
         "a3m.work",
         "a3m.config",
         "a3m.settings",
+        "a3m.points",
+        "a3m.relevance",
+        "a3m.space",
+        "a3m.cost",
+        "a3m.samples",
         "a3m.report",
         "a3m.commands",
     }

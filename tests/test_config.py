@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from a3m import config, relevance, settings
+from a3m import config, points, relevance, settings
 from a3m.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ def test_every_profile_composes_with_every_data_set_and_method(profile: str, dat
     params = config.load([f"profile={profile}", f"dataset={dataset}"], root=ROOT)
     assert (params.profile, params.dataset.name) == (profile, dataset)
     for method in config.methods():
-        assert settings.varied(params, {"method": method}, config.methods()).method.name == method
+        assert points.varied(params, {"method": method}, config.methods()).method.name == method
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_key_holds_only_what_the_method_reads(base: settings.Params) -> None
     def at(method: str, **point: object) -> dict[str, object]:
         """A trial's settings at a point whose paths have __ for the dot, which Python's keywords cannot hold."""
         paths = {name.replace("__", "."): value for name, value in point.items()}
-        varied = settings.varied(base, {"method": method, **paths}, config.methods())
+        varied = points.varied(base, {"method": method, **paths}, config.methods())
         return relevance.trial_settings(varied, seed=0)
 
     assert base.method.name == "a3m"
@@ -108,6 +108,17 @@ def test_the_key_holds_only_what_the_method_reads(base: settings.Params) -> None
     assert at("a3m", train__workers=3, train__checkpoint_every=2, cluster__retries=9) == at("a3m")
     assert at("a3m", train__momentum=0.1) == at("a3m")  # AdamW has none
     assert at("a3m", baseline1__feature="pooled") == at("a3m")
+    for method in ("npair", "lifted", "proxy_anchor", "hdc", "bier"):  # they train no classifier
+        assert at(method, loss__label_smoothing=0.1) == at(method, head__dropout=0.5) == at(method)
+    for method in ("hdc", "bilinear"):
+        assert at(method, head__branch="bn_relu") == at(method)
+    assert at("attr_id", loss__label_smoothing=0.1) != at("attr_id")
+    assert at("baseline1", train__shuffle_attributes=True) == at("baseline1")
+    assert at("baseline2", train__shuffle_attributes=True) != at("baseline2")
+    assert at("a3m", head__attributes=7) == at("a3m")  # the data set's own
+    assert at("a3m_unlabelled", head__attributes=7) != at("a3m_unlabelled")
+    assert at("a3m", test__k1=5) != at("a3m")  # re-ranking is on for re-identification
+    assert at("hdc", train__images_per_class=3) == at("hdc")  # its own K goes before
 
 
 def trial_settings(*overrides: str) -> dict[str, object]:
@@ -116,7 +127,7 @@ def trial_settings(*overrides: str) -> dict[str, object]:
 
 def test_a_point_of_a_space_and_the_same_overrides_are_one_trial(base: settings.Params) -> None:
     point = {"method": "baseline2", "head.normalise_scores": False, "loss.alpha": 0.1}
-    varied = settings.varied(base, point, config.methods())
+    varied = points.varied(base, point, config.methods())
     overrides = ["method=baseline2", "head.normalise_scores=false", "loss.alpha=0.1"]
     assert trial_settings(*overrides) == relevance.trial_settings(varied, seed=0)
 
@@ -136,6 +147,6 @@ def test_a_point_of_a_space_is_checked_like_a_setting() -> None:
         ({"head.form": "other"}, "expected one of"),
     ):
         with pytest.raises(SettingsError, match=message):
-            settings.varied(params, point, config.methods())
-    assert settings.varied(params, {"loss.alpha": 1}, config.methods()).loss.alpha == 1.0
+            points.varied(params, point, config.methods())
+    assert points.varied(params, {"loss.alpha": 1}, config.methods()).loss.alpha == 1.0
     assert params.loss.alpha == 0.5

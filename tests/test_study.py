@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from a3m import config, plan, runs, settings, study, work
+from a3m import config, plan, points, runs, settings, study, work
 from a3m.errors import SettingsError, StoreError, UserError
 
 SPACE = [{"method": "baseline1"}, {"method": "a3m"}, {"method": "a3m", "head.normalise_scores": False}]
@@ -109,7 +109,7 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
     assert not list((project / ".a3m" / "state" / "checkpoints").glob("*/*")), "what is recorded is not kept twice"
 
     # One trial alone, without Ray: same code, same key, same run.
-    alone = settings.varied(params(), {"method": "a3m"}, config.methods())
+    alone = points.varied(params(), {"method": "a3m"}, config.methods())
     outcome = work.train_one(alone, project)
     assert outcome["run"] == where.set_index("name").loc["a3m seed=0", "run_id"]
     assert len(trials(project)) == 6

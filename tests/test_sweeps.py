@@ -10,7 +10,7 @@ import yaml
 
 from a3m import config, plan, study
 from a3m.errors import SettingsError
-from a3m.settings import varied
+from a3m.points import varied
 
 ROOT = Path(__file__).parents[1]
 PROFILES = ("smoke", "demo", "paper", "modern")
@@ -120,6 +120,7 @@ def test_a_plan_of_profile_paper_says_trials_images_and_hours(capsys: pytest.Cap
     said = capsys.readouterr().out
     for name in IN_PARAMS:
         assert re.search(rf"{name} on \w+: \d+ trials.*images to be seen, [\d.]+ device-hours", said), said
+    assert "cub200_retrieval cannot start yet: backbone.weights=" in said
     # 5,994 images x 60 epochs x 54 trials of Figure 7 that Table 2 does not have
     assert f"54 trials to train, {5994 * 60 * 54:,} images to be seen" in said
     assert re.search(r"in all: \d+ trials to train, [\d,]+ images to be seen, [\d.]+ device-hours", said)

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from safetensors.torch import load_file
 
-from a3m import config, identity, settings, trial
+from a3m import config, identity, points, settings, trial
 from a3m.errors import DataError
 
 
@@ -107,10 +107,10 @@ UNREAD = {
 @pytest.mark.parametrize("method", UNREAD)
 def test_what_the_key_leaves_out_does_not_change_the_weights(classes: Path, method: str) -> None:
     """Each setting that trial_settings drops for a method is put to the builder and to the loss all the same."""
-    base = settings.varied(tiny.params(epochs=1), {"method": method}, config.methods())
+    base = points.varied(tiny.params(epochs=1), {"method": method}, config.methods())
     digests = set()
     for point in ({}, *UNREAD[method]):
-        varied = settings.varied(base, point, config.methods())
+        varied = points.varied(base, point, config.methods())
         one = tiny.make_trial(classes, varied)
         assert one.key == tiny.make_trial(classes, base).key, point
         full = {

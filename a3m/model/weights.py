@@ -97,9 +97,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         KeyError,
         OSError,
     ) as error:
+        # Torch's own message advises to load what could run code.
+        why = "it holds more than tensors" if isinstance(error, pickle.UnpicklingError) else one_line(error)
         raise DataError(
-            f"backbone.weights={path}: cannot be read as weights ({one_line(error)}); "
-            "save a plain state dict with torch.save or safetensors"
+            f"backbone.weights={path}: cannot be read as weights ({why}); save a plain state dict with torch.save or safetensors"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
