@@ -44,7 +44,7 @@ METRICS = {
 STUDIES = {
     "classification": "ablation; its table, Figures 2, 4, 5 and 6",
     "re-identification": "ablation; its table, Figures 2, 4, 5 and 6",
-    "retrieval": "cub200_retrieval; its table",
+    "retrieval": "cub200_retrieval; its table and Figure 4",
 }
 
 
@@ -130,7 +130,7 @@ def _validation(found: Found, problems: list[Problem], warnings: list[Problem]) 
 def report(checked: Checked) -> list[str]:
     """The lines of `a3m check`: what was understood, notes, warnings, problems."""
     found = checked.found
-    lines = [f"{found.path}: {len(found.frame):,} images, {found.task or 'the task cannot be told'}", ""]
+    lines = [f"{found.path}: {_count(len(found.frame), 'image')}, {found.task or 'the task cannot be told'}", ""]
     lines.extend(_row(name, text) for name, text in _understood(checked))
     lines.extend(_row("note", note) for note in found.notes)
     lines.extend(_listed("warning", checked.warnings))
@@ -138,12 +138,11 @@ def report(checked: Checked) -> list[str]:
     bad = len({problem.line for problem in checked.problems if problem.line})
     number = len(checked.problems)
     if number:
-        lines += [
-            "",
-            f"{number} problem{'s' * (number > 1)} on {bad} line{'s' * (bad != 1)}: mend them and check again",
-        ]
+        place = f" on {_count(bad, 'line')}" if bad else ""
+        lines += ["", f"{_count(number, 'problem')}{place}: mend {'them' if number > 1 else 'it'} and check again"]
     else:
-        lines += ["", "fine: no problems" + (f", {len(checked.warnings)} warnings" if checked.warnings else "")]
+        warned = f", {_count(len(checked.warnings), 'warning')}" if checked.warnings else ""
+        lines += ["", f"fine: no problems{warned}"]
     return lines
 
 
@@ -154,8 +153,8 @@ def _row(name: str, text: str) -> str:
 def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
     found, table = checked.found, checked.found.frame
     yield "columns", ", ".join(shown(name) for name in found.sheet.header)
-    noun = "identities" if found.task == "re-identification" else "classes"
-    nobody = distractors(found.names) if noun == "identities" else set()
+    noun, nouns = ("identity", "identities") if found.task == "re-identification" else ("class", "classes")
+    nobody = distractors(found.names) if noun == "identity" else set()
     names = [name for name in found.names if name not in nobody]
     for split in ("train", "test", "query", "gallery"):
         part = table[table["split"] == split]
@@ -164,10 +163,11 @@ def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
             others = sizes[~sizes.index.isin(names)].sum()
             sizes = sizes[sizes.index.isin(names)]
             spread = _range(sizes.tolist())
-            beside = f", {others:,} distractors" if others else ""
-            yield split, f"{len(part):,} images, {len(sizes):,} {noun} of {spread} images{beside}"
+            beside = f", {_count(others, 'distractor')}" if others else ""
+            of = f"of {spread} image{'s' * (spread != '1')}"
+            yield split, f"{_count(len(part), 'image')}, {_count(len(sizes), noun, nouns)} {of}{beside}"
     if names:
-        yield noun, f"{len(names):,}: {_some(names)}"
+        yield nouns, f"{len(names):,}: {_some(names)}"
     if found.task == "re-identification":
         cameras = table["camera"].dropna()
         if len(cameras):
@@ -189,6 +189,7 @@ def _understood(checked: Checked) -> Iterable[tuple[str, str]]:
     yield from _pixels(list(checked.seen.values()))
     if found.task:
         yield "validation", checked.validation
+    if found.task and not any(problem.kind == "no task" for problem in checked.problems):
         yield "metrics", METRICS[found.task]
         if found.attributes:
             yield "", "test/attribute/<name> beside test/attribute_majority/<name>, test/attribute_mean"
@@ -210,12 +211,16 @@ def _pixels(seen: list[Seen]) -> Iterable[tuple[str, str]]:
     )
     yield "image sizes", spread
     grey, rotated = sum(one.grey for one in whole), sum(one.rotated for one in whole)
-    yield "grey", f"{grey:,} images{'; read as RGB with three equal channels' if grey else ''}"
+    yield "grey", f"{_count(grey, 'image')}{'; read as RGB with three equal channels' if grey else ''}"
     remedy = (
         "; they are used as stored, since boxes refer to stored pixels: turn the pixels themselves (exiftran -a -i, "
         "jpegtran) and draw boxes anew"
     )
-    yield "EXIF turned", f"{rotated:,} images{remedy if rotated else ''}"
+    yield "EXIF turned", f"{_count(rotated, 'image')}{remedy if rotated else ''}"
+
+
+def _count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def _range(numbers: list[int]) -> str:

@@ -146,11 +146,11 @@ def test_the_same_task_may_be_asked_for_and_another_is_refused(tmp_path: Path) -
 
 
 def test_names_of_people_are_numbered_from_one_and_kept(tmp_path: Path) -> None:
-    names = {"1": "ann", "2": "bob", "3": "cem", "7": "dev", "9": "eve", "0": "0"}
+    names = {"1": "ann", "2": "bob", "3": "cem", "7": "dev", "9": "eve", "0": "5b"}
     rows = [line.split(",") for line in PEOPLE.splitlines()]
     text = "\n".join(",".join([row[0], names.get(row[1], row[1]), *row[2:]]) for row in rows)
     records = made(tmp_path, text)
-    identities = {"1": "0", "2": "ann", "3": "bob", "4": "cem", "5": "dev", "6": "eve"}
+    identities = {"1": "5b", "2": "ann", "3": "bob", "4": "cem", "5": "dev", "6": "eve"}
     assert records.description["identities"] == identities
     table = records.table.set_index("image")
     assert table.loc[["g2.png", "q1.png", "t0.png"], "label"].tolist() == [1, 6, 2]
@@ -246,6 +246,9 @@ BOXED = (
 )
 BOXED = BOXED.replace("train,\n", "train,,,,,\n")
 
+MORE = "".join(f"u{number}.png,{number},train,1,no\nv{number}.png,{number},train,2,no\n" for number in (4, 5, 6))
+NAMED = re.sub(r"png,(\d)", lambda found: f"png,{found[1]}b" if found[1] != "0" else "png,5b", PEOPLE)
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -298,6 +301,19 @@ BOXED = BOXED.replace("train,\n", "train,,,,,\n")
         pytest.param(PEOPLE.replace("t4.png,3", "t4.png,9"),
                      {("identity in train and test", 10), ("identity in train and test", 11)}, id="trained and searched"),
         pytest.param(PEOPLE.replace("t4.png,3", "t4.png,0"), {("distractor or junk outside the gallery", 6)}, id="distractor"),
+        pytest.param(PEOPLE.replace("t4.png,3", "t4.png,12a"), {("text where a number belongs", 6)}, id="text in identity"),
+        pytest.param(PEOPLE.replace("t4.png,3", "t4.png,3.5"), {("text where a number belongs", 6)}, id="part of an identity"),
+        pytest.param(PEOPLE.replace("g1.png,9", "g1.png,9a").replace("q1.png,9", "q1.png,9a"),
+                     {("text where a number belongs", 10), ("text where a number belongs", 11)}, id="text in two rows"),
+        pytest.param(PEOPLE.replace("t4.png,3", "t4.png,3a").replace("g2.png,0", "g2.png,-1"),
+                     {("text where a number belongs", 6)}, id="text beside junk"),
+        pytest.param(PEOPLE.replace("t4.png,3", "t4.png,3a").replace("t0.png,1", "t0.png,0"),
+                     {("text where a number belongs", 6), ("distractor or junk outside the gallery", 2)},
+                     id="text and a distractor that trains"),
+        pytest.param(PEOPLE.replace("g2.png,0", "g2.png,7") + MORE.replace("u5.png,5", "u5.png,5a"),
+                     {("text where a number belongs", 15)}, id="rare text without a distractor"),
+        pytest.param(NAMED.replace("g2.png,5b", "g2.png,0"), {("distractor or junk among names", 12)}, id="0 among names"),
+        pytest.param(NAMED.replace("g2.png,5b", "g2.png,-1"), {("distractor or junk among names", 12)}, id="-1 among names"),
         pytest.param(PEOPLE.replace("query", "test"), {("no task", 8)}, id="identity with test"),
         pytest.param(PEOPLE.replace("hat", "label"), {("no task", 1)}, id="label and identity"),
         pytest.param(SEARCHED.replace("f0.png,f", "f0.png,e").replace("f1.png,f", "f1.png,e"), {("one class only", 0)},
@@ -311,6 +327,36 @@ def test_bad_input_is_told_with_its_line_and_nothing_else_is(
     assert told(path) == expected
     with pytest.raises(DataError, match=r"`a3m check .*manifest.csv` lists all"):
         read(tmp_path, Data())
+
+
+def test_text_among_identities_says_what_the_others_are_and_leaves_distractors_and_junk_what_they_are(
+    tmp_path: Path,
+) -> None:
+    text = PEOPLE.replace("t4.png,3", "t4.png,12a") + "j0.png,-1,gallery,3,yes\n"
+    found = find(write(tmp_path, text))
+    (problem,) = found.problems
+    assert problem.what.startswith(
+        "identity '12a': the other 7 are whole numbers, among them 0 (a distractor) and -1 (junk): write a whole number"
+    )
+    assert "j0.png" not in set(found.frame["image"])
+    said = "\n".join(check.report(check.check(tmp_path / "manifest.csv")))
+    assert "gallery      3 images, 2 identities of 1 image, 1 distractor" in said
+    assert "1 problem on 1 line: mend it and check again" in said
+
+
+def test_numbers_and_text_in_equal_parts_are_names_with_a_warning_at_the_fewer(tmp_path: Path) -> None:
+    some = NAMED.replace("t0.png,1b", "t0.png,1").replace("t1.png,1b", "t1.png,1")
+    path = write(tmp_path, some)
+    assert told(path) == set()
+    assert warned(path) == {("numbers and text", 2)}
+    assert warned(write(tmp_path, some.replace("t5.png,3b", "t5.png,3.5"))) == {
+        ("numbers and text", 2), ("numbers and text", 7),
+    }  # fmt: skip
+    half = PEOPLE.replace("g2.png,0", "g2.png,7").replace("t4.png,3", "t4.png,ann").replace("t5.png,3", "t5.png,ann")
+    path = write(tmp_path, half)
+    assert told(path) == set()
+    assert warned(path) == {("numbers and text", 6)}
+    assert read(tmp_path, Data()).description["identities"] == {"1": "1", "2": "2", "3": "7", "4": "9", "5": "ann"}
 
 
 def test_an_empty_image_and_a_link_that_leads_out_are_told(tmp_path: Path) -> None:
@@ -420,6 +466,33 @@ def test_many_different_numbers_are_refused_with_a_hint_and_few_are_values(tmp_p
     assert find(path).attributes["grade"] == [str(n) for n in range(10)]
 
 
+def test_text_among_an_attributes_numbers_is_a_warning_with_its_line(tmp_path: Path) -> None:
+    ages = ["1", "2", "3", "3O", "", *"12312", "NA"]
+
+    def table(ages: list[str]) -> str:
+        rows = [f"i{n}.png,{'ab'[n % 2]},{'train' if n < 30 else 'test'},{age}" for n, age in enumerate(ages)]
+        return "\n".join(["image,label,split,age", *rows])
+
+    many = [*ages, *("123" * 9)]  # 37 labelled cells, 2 of them text
+    path = write(tmp_path, table(many))
+    found = [(one.kind, one.line) for one in find(path).warnings]
+    assert found == [("text among numbers", 5), ("a value like an empty cell", 12)]
+    assert "'3O' among numbers counts as one more value" in find(path).warnings[0].what
+    assert told(path) == set()
+    nine = ["1", "2", "3", "x", "", *"123123"]  # 9 of 10 labelled cells
+    assert ("text among numbers", 5) in warned(write(tmp_path, table(nine)))
+    assert ("text among numbers", 5) not in warned(write(tmp_path, table(nine[:-1])))
+
+
+def test_text_among_too_many_numbers_is_named_and_does_not_make_them_fewer(tmp_path: Path) -> None:
+    rows = [f"i{n}.png,{'ab'[n % 2]},{'train' if n < 20 else 'test'},{n if n != 7 else '3O'}" for n in range(40)]
+    (problem,) = find(write(tmp_path, "\n".join(["image,label,split,age", *rows]))).problems
+    assert problem.kind == "too many values"
+    assert "attribute age has 40 different values" in problem.what
+    assert "bins" in problem.what
+    assert problem.what.endswith("text among its numbers: '3O' (line 9)")
+
+
 def test_few_missing_images_are_left_out_and_named_where_that_is_allowed(tmp_path: Path) -> None:
     extra = "a3.png,apple,train,red\nb3.png,banana,train,red\n"
     write(tmp_path, CLASSES + extra)
@@ -466,14 +539,33 @@ def test_check_says_what_it_understood_and_exits_with_0(
         "classes      2: apple, banana",
         "colour: green 3, red 2; unlabelled 16.7%",
         "8 x 4 to 30 x 40 pixels",
-        "grey         1 images",
-        "EXIF turned  1 images; they are used as stored",
+        "grey         1 image;",
+        "EXIF turned  1 image; they are used as stored",
         "a share of every class of the training images: val 2 (data.validation=0.2",
         "metrics      test/accuracy",
         "study        ablation;",
         "fine: no problems",
     ):
         assert line in said
+
+
+def test_check_names_metrics_and_a_study_only_of_a_complete_task(tmp_path: Path) -> None:
+    said = "\n".join(check.report(check.check(write(tmp_path, SEARCHED))))
+    assert "metrics      test/recall1" in said
+    assert "study        cub200_retrieval; its table and Figure 4 (docs/own-data.md)" in said
+    for bad in (PEOPLE.replace("query", "gallery"), CLASSES.replace("test", "train"), CLASSES.replace("test", "query")):
+        said = "\n".join(check.report(check.check(write(tmp_path, bad))))
+        assert "problem: no task (1)" in said
+        assert "metrics  " not in said
+        assert "study  " not in said
+
+
+def test_check_counts_no_lines_where_a_problem_has_none_and_one_in_the_singular(tmp_path: Path) -> None:
+    said = check.report(check.check(write(tmp_path, CLASSES.replace("banana", "apple"))))
+    assert said[-1] == "2 problems: mend them and check again"
+    assert "  train        4 images, 1 class of 4 images" in said
+    said = check.report(check.check(write(tmp_path, CLASSES.replace("test", "train"))))
+    assert said[-1] == "1 problem: mend it and check again"
 
 
 def test_check_opens_the_images_and_exits_with_1(

@@ -2,8 +2,8 @@
 
 `a3m.data.manifest_find` tells the task and finds every problem, here and for `a3m check`; no image is opened here.
 
-Re-identification: whole numbers stay the identities that they are (0 = a distractor, below 0 = junk; both in the gallery
-only), other names are numbered from 1. Without cameras nothing is known about who was seen twice, and nothing is left out:
+Re-identification: where all identities are whole numbers they stay (0 = a distractor, below 0 = junk; both in the gallery
+only), else they are names and numbered from 1. Without cameras nothing is known about who was seen twice, and nothing is left out:
 all queries get camera 0, the gallery camera 1, and every training image of an identity a camera of its own.
 """
 

@@ -15,10 +15,11 @@ import pandas as pd
 
 from a3m.data.manifest_images import Folder
 from a3m.data.manifest_rows import BOX, WHOLE, Problem, Sheet, ordered, read_sheet, shown, whole
-from a3m.data.manifest_task import DISTRACTOR, cross_check, task_of
+from a3m.data.manifest_task import DISTRACTOR, cross_check, mixed_names, task_of
 
 SPLITS = ("train", "test", "query", "gallery")
 MANY_NUMBERS, MANY_NAMES = 20, 100  # more different values than this make no attribute
+MOSTLY = 0.9  # from this share of numbers on, text in a column is probably a slip
 NO_VALUES = {"na", "n/a", "nan", "none", "null", "unknown", "?", "-"}  # taken for values; a warning says so
 
 
@@ -53,7 +54,9 @@ def find(path: Path, *, missing_limit: float = 0.0) -> Found:
     absent = len(sheet.rows) - len(frame)
     task = task_of(sheet, frame, problems)
     columns, attributes = _attributes(sheet, frame, problems, warnings, notes)
+    torn = sheet.torn
     if task == "re-identification":
+        torn = torn | mixed_names(frame, problems, warnings)
         frame = _without_junk(frame, problems, notes)
     elif task and frame["camera"].notna().any():
         notes.append(f"column camera is not read: {task} knows no cameras")
@@ -61,7 +64,7 @@ def find(path: Path, *, missing_limit: float = 0.0) -> Found:
         notes.append(f"attributes {', '.join(attributes)} are not read: retrieval trains without them")
         columns, attributes = {}, {}
     if task:
-        cross_check(task, frame, sheet.torn, problems, warnings)
+        cross_check(task, frame, torn, problems, warnings)
     columns = {name: values[frame.index.to_numpy()] for name, values in columns.items()}
     frame = frame.reset_index(drop=True)
     _unlearnable(frame, attributes, columns, warnings, notes)
@@ -171,10 +174,8 @@ def _on_disk(
 
 
 def _without_junk(frame: pd.DataFrame, problems: list[Problem], notes: list[str]) -> pd.DataFrame:
-    """Where identities are whole numbers, 0 and those below it mean something; see the module's head."""
-    if not all(WHOLE.fullmatch(name) for name in frame["name"] if name):
-        return frame
-    numbers = [whole(name) if name else 1 for name in frame["name"]]
+    """Identity 0 and those below it mean something; beside text they are problems already (`mixed_names`)."""
+    numbers = [whole(name) if name and WHOLE.fullmatch(name) else 1 for name in frame["name"]]
     for line, split, number in zip(frame["line"], frame["split"], numbers, strict=True):
         if number <= DISTRACTOR and split in ("train", "query"):
             kind = "a distractor: a gallery image of nobody who is asked for" if number == 0 else "junk"
@@ -203,10 +204,14 @@ def _attributes(
             only = f"has one value, {shown(values[0])}" if values else "is empty"
             notes.append(f"attribute {attribute} {only}: left out")
             continue
-        number = sum(map(_is_number, values)) == len(values)
+        strange = _text_among_numbers(attribute, [cell for cell in kept if cell], first, warnings)
+        number = all(map(_is_number, set(values) - set(strange)))
         if len(values) > (MANY_NUMBERS if number else MANY_NAMES):
             remedy = "sort its numbers into a few bins, such as low, middle, high" if number else "group or remove them"
             what = f"attribute {attribute} has {len(values)} different values, {', '.join(map(shown, values[:3]))} ...: {remedy}"
+            if strange:
+                some = ", ".join(f"{shown(value)!r} (line {first[value]})" for value in strange[:3])
+                what += f"; text among its numbers: {some}{' ...' if len(strange) > 3 else ''}"
             problems.append(Problem("too many values", sheet.line, what))
             continue
         spelt: dict[object, str] = {}
@@ -223,6 +228,19 @@ def _attributes(
         columns[attribute] = np.array([code.get(cell, -1) for cell in cells], dtype=np.int64)
         names[attribute] = values
     return columns, names
+
+
+def _text_among_numbers(attribute: str, cells: list[str], first: dict[str, int], warnings: list[Problem]) -> list[str]:
+    """The values that are no numbers where nearly all labelled cells are, each with a warning; in the order of the file."""
+    text = [cell for cell in cells if not _is_number(cell)]
+    if len(text) > (1 - MOSTLY) * len(cells) + 1e-9:
+        return []
+    values = sorted(set(text), key=first.__getitem__)
+    for value in values:
+        if value.lower() not in NO_VALUES:  # those have a warning of their own
+            what = f"attribute {attribute}: {shown(value)!r} among numbers counts as one more value"
+            warnings.append(Problem("text among numbers", first[value], what))
+    return values
 
 
 def _is_number(text: str) -> bool:

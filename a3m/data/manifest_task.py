@@ -1,5 +1,6 @@
 """Which task a manifest is for, and whether its splits fit together: what no row shows by itself."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -8,6 +9,8 @@ import pandas as pd
 from a3m.data.manifest_rows import WHOLE, Problem, Sheet, shown, whole
 
 DISTRACTOR = 0
+FEW = 0.1  # below this share of the rows, text among identities that are whole numbers is a slip
+FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 SPLITS = {"identity": ("train", "query", "gallery"), "label": ("train", "test")}
 
 
@@ -38,6 +41,49 @@ def task_of(sheet: Sheet, frame: pd.DataFrame, problems: list[Problem]) -> str:
     return "retrieval" if trained and tested and not trained & tested else "classification"
 
 
+def mixed_names(frame: pd.DataFrame, problems: list[Problem], warnings: list[Problem]) -> set[str]:
+    """Identities that are whole numbers in some rows and text in others; the names that cannot stay, told with every row.
+
+    One text makes all of them names. That is refused where it changes what a row means, since 0 is a distractor and below it
+    is junk only among whole numbers, or where the text is rare; it is a warning otherwise, at the first row of a name.
+    """
+    rows = [(line, name) for line, name in zip(frame["line"], frame["name"], strict=True) if name]
+    text = [(line, name) for line, name in rows if not WHOLE.fullmatch(name)]
+    numbers = [(line, name) for line, name in rows if WHOLE.fullmatch(name)]
+    if not text or not numbers:
+        return set()
+    special = [(line, name) for line, name in numbers if whole(name) <= DISTRACTOR]
+    lowest: dict[str, int] = {}
+    for _, name in special:
+        lowest.setdefault("a distractor" if whole(name) == DISTRACTOR else "junk", whole(name))
+    count = len({name for _, name in numbers})
+    others = f"the other {count} are whole numbers" if count > 1 else "the other one is a whole number"
+    if special and len(text) > len(numbers) - len(special):
+        named = len({name for _, name in text})
+        for line, name in special:
+            kind = "a distractor" if whole(name) == DISTRACTOR else "junk"
+            what = (
+                f"identity {name!r} is {kind} only where all are whole numbers, and {named} are text: number them all"
+            )
+            problems.append(Problem("distractor or junk among names", line, f"{what}, or leave this row out"))
+        return set()
+    if special or len(text) < FEW * len(rows):
+        among = " and ".join(f"{number} ({kind})" for kind, number in sorted(lowest.items()))
+        for line, name in text:
+            what = f"identity {shown(name)!r}: {others}{', among them ' + among if among else ''}"
+            remedy = "write a whole number; one text would make names of all of them"
+            problems.append(Problem("text where a number belongs", line, f"{what}: {remedy}"))
+        return {name for _, name in text}
+    told = text
+    if len(text) > len(numbers):
+        told = sorted([*numbers, *(row for row in text if FRACTION.fullmatch(row[1]))])
+    first = {name: line for line, name in reversed(told)}
+    for name, line in sorted(first.items(), key=lambda item: item[1]):
+        what = f"identity {shown(name)!r}: some are whole numbers and some are not; all are taken for names"
+        warnings.append(Problem("numbers and text", line, what))
+    return set()
+
+
 def cross_check(
     task: str, frame: pd.DataFrame, torn: set[str], problems: list[Problem], warnings: list[Problem]
 ) -> None:
@@ -63,11 +109,8 @@ def cross_check(
 
 
 def distractors(names: Iterable[str]) -> set[str]:
-    """The identities that stand for nobody who is asked for: 0, where all are whole numbers; beside text, 0 is a name."""
-    given = [name for name in names if name]
-    if not all(map(WHOLE.fullmatch, given)):
-        return set()
-    return {name for name in given if whole(name) == DISTRACTOR}
+    """The identities that stand for nobody who is asked for: 0. Beside text it is refused (`mixed_names`)."""
+    return {name for name in names if name and WHOLE.fullmatch(name) and whole(name) == DISTRACTOR}
 
 
 def _identities(
