@@ -103,10 +103,16 @@ def test_a_figure_depends_on_its_own_module_and_what_all_figures_share() -> None
     assert not [dep for dep in stages["tables"]["deps"] if "figures" in dep], "a figure's style reruns no table"
 
 
-def test_the_tables_depend_on_what_they_import() -> None:
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["tables"]
-    deps = {dep for dep in stage["deps"] if dep.endswith(".py") and dep.startswith("a3m/")}
-    assert deps == reached("a3m.report.tables", "a3m.report.stage")
+@pytest.mark.parametrize(
+    ("stage", "modules"),
+    [
+        ("tables", ("a3m.report.tables", "a3m.report.stage")),
+        ("report", ("a3m.report.page", "a3m.report.tables", "a3m.report.stage")),
+    ],
+)
+def test_tables_and_report_depend_on_what_they_import(stage: str, modules: tuple[str, ...]) -> None:
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    assert {dep for dep in deps if dep.endswith(".py") and dep.startswith("a3m/")} == reached(*modules)
 
 
 def test_no_stage_has_the_users_data_as_an_output_and_tables_keep_their_runs() -> None:
