@@ -101,6 +101,7 @@ def check(results: pd.DataFrame, name: str = "results") -> pd.DataFrame:
                 f"{name}: {one['method']} with seed {one['seed']} and the same settings stands there more than once "
                 f"(keys {keys}): run the sweep again, it writes each trial once"
             )
+    frame = frame.copy()  # in one piece again: a frame of many columns grew column by column
     frame["_order"] = frame["method"].map(list(METHODS).index)
     return frame.sort_values(["_order", *trial[1:]], ignore_index=True, kind="stable").drop(columns="_order")
 
