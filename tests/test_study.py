@@ -13,6 +13,7 @@ import tiny
 
 from a3m import config, plan, points, runs, settings, study, work
 from a3m.errors import SettingsError, StoreError, UserError
+from a3m.report import samples
 
 SPACE = [{"method": "baseline1"}, {"method": "a3m"}, {"method": "a3m", "head.normalise_scores": False}]
 
@@ -72,6 +73,11 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
     assert table.loc[table["method"] == "baseline1", "head.normalise_scores"].isna().all()
     where = pd.read_csv(project / "results" / "ablation.runs.csv")
     assert set(where["key"]) == set(table["key"])
+    assert where["images_per_second"].astype(float).gt(0).all(), "the page's cost and a plan's rate come from here"
+    assert table["model/parameters"].gt(0).all()
+    shown = samples.read(project / "results" / "ablation.samples.npz")
+    assert (shown.method, shown.seed) == ("a3m", 0)
+    assert shown.key in set(table["key"])
     capsys.readouterr()
 
     study.run(params(), project, "ablation", SPACE)
@@ -102,6 +108,7 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
         "weights.safetensors",
         "predictions.parquet",
         "embeddings.safetensors",
+        "attention.safetensors",
         "settings.json",
         "digests.json",
     }
