@@ -50,6 +50,7 @@ STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 75rem; margin: 0 auto; padding: 1rem; }
 h1, h2, h3 { line-height: 1.2; }
+p, caption { overflow-wrap: anywhere; }
 .banner { border: 2px solid #000; padding: .6rem .9rem; font-weight: 600; }
 .twins, .subset { background: #F0E442; color: #000; }
 .scroll { overflow-x: auto; }
