@@ -8,9 +8,10 @@ from statistics import median
 import numpy as np
 
 from a3m import runs
-from a3m.data.pack import FILE, FOLDS, SPLITS, Pack
+from a3m.data.pack import FILE, FOLDS, SPLITS, Pack, read_summary
 from a3m.errors import DataError
 from a3m.plan import TRAINED, Planned
+from a3m.relevance import dataset_digest
 from a3m.settings import Params
 
 STATED_AT = 224 * 224  # pixels of the images that cluster.images_per_second is stated for
@@ -29,14 +30,15 @@ class Cost:
 def cost(params: Params, root: Path, planned: Sequence[Planned], known: Iterable[runs.Found] = ()) -> Cost:
     """Images seen in the epochs that are left, and hours at a rate.
 
-    A rate is measured where runs of the same backbone are `known` (their tag images_per_second), else stated by
-    `cluster.images_per_second`, which holds at 224 x 224 pixels and falls with their number.
+    A rate is measured where runs of the same backbone on the same data are `known` (their tag images_per_second), else stated
+    by `cluster.images_per_second`, which holds at 224 x 224 pixels and falls with their number.
     """
     missing = [one for one in planned if one.state in TRAINED]
     per_epoch = training_images(params, root)
     if per_epoch is None:
         return Cost(len(missing), 0, None, "a twin's images are counted when it is packed")
-    measured = _measured(known)
+    data = {one.trial.data for one in planned}
+    measured = _measured(found for found in known if found.tags.get("data") in data)
     stated = params.cluster.images_per_second * STATED_AT / (params.data.height * params.data.width)
     images, hours, lacking = 0, 0.0, False
     rates = set()
@@ -61,10 +63,13 @@ def cost(params: Params, root: Path, planned: Sequence[Planned], known: Iterable
 
 
 def training_images(params: Params, root: Path) -> int | None:
-    """Images of one epoch: of the pack; where nothing is packed as published, and None for a twin."""
+    """Images of one epoch: of the pack; where nothing is packed with these settings as published, and None for a twin."""
     whole = params.train.on == "train+val"
+    folder = root / "data" / "prepared" / params.dataset.name
     try:
-        pack = Pack(root / "data" / "prepared" / params.dataset.name / FILE)
+        if read_summary(folder).get("made_with") != dataset_digest(params):
+            raise DataError(f"{folder}: packed with other settings")
+        pack = Pack(folder / FILE)
     except DataError:
         if params.data.source == "twins":
             return None

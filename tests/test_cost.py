@@ -49,7 +49,7 @@ def test_a_stated_rate_falls_with_the_pixels_and_a_measured_one_goes_before(
     total = cost.cost(params, tmp_path, trials)
     assert total.hours == pytest.approx(10_000 / 20 / 3600)
     assert "stated" in total.rate
-    tags = {"images_per_second": "50", "backbone": "a3m_resnet_small"}
+    tags = {"images_per_second": "50", "backbone": "a3m_resnet_small", "data": trials[0].trial.data}
     known = [
         runs.Found("k", "r", runs.FINISHED, 0, 1, {}, tags),
         runs.Found("k", "r", runs.FAILED, 0, 1, {}, tags | {"images_per_second": "1"}),
@@ -57,6 +57,8 @@ def test_a_stated_rate_falls_with_the_pixels_and_a_measured_one_goes_before(
     total = cost.cost(params, tmp_path, trials, known)
     assert total.hours == pytest.approx(10_000 / 50 / 3600)
     assert "measured" in total.rate
+    elsewhere = [runs.Found("k", "r", runs.FINISHED, 0, 1, {}, tags | {"data": "of another size"})]
+    assert "stated" in cost.cost(params, tmp_path, trials, elsewhere).rate
 
 
 def test_a_twin_that_is_not_packed_has_no_count(packed: Path, params: Params, tmp_path: Path) -> None:
@@ -64,3 +66,15 @@ def test_a_twin_that_is_not_packed_has_no_count(packed: Path, params: Params, tm
     total = cost.cost(params, tmp_path / "nothing packed", [planned(packed, params, "new")])
     assert (total.images, total.hours) == (0, None)
     assert cost.text(total).startswith("1 trials to train (")
+
+
+def test_a_pack_of_other_settings_is_not_counted(tmp_path: Path) -> None:
+    """After the demo, a plan of profile paper still reckons with the published images."""
+    folder = tmp_path / "data" / "prepared" / "tiny"
+    tiny.write_pack(folder)
+    for path in (folder / "packed").iterdir():
+        path.rename(folder / path.name)
+    here = tiny.params()
+    assert cost.training_images(here, tmp_path) == 24
+    here.data.source, here.dataset.train_images = "raw", 1000
+    assert cost.training_images(here, tmp_path) == 1000
