@@ -208,7 +208,7 @@ def small(tmp_path: Path) -> Path:
             write(base / "image" / image, ["x"])
             write(base / "label" / f"{image[:-4]}.txt", ["4", "1", "11 6 250 300"], end="\r\n" if number == 2 else "\n")
             rows["test" if number == 3 else "train"].append(f"/data 2/CompCars/image/{image} {place} {number}")
-    rows["train"] += [rows["train"][0].replace("/data 2/", "/home/other/")] * 2  # repeated under a further prefix
+    rows["train"] += [rows["train"][0].replace("/data 2/", "/data 3/other/")] * 2  # repeated under a further prefix
     for split, lines in rows.items():
         write(tmp_path / "author_lists" / f"classification_view_{split}", lines)
     write(tmp_path / "misc" / "attributes.txt", [HEADER, *ROWS])

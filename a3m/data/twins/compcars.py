@@ -30,7 +30,8 @@ MAKE_IDS, MODEL_IDS = 163, 2004  # the original's numbers run to here
 RARE = 8  # one model of so many has half the training images, each listed twice
 UNKNOWN_SHARE = 0.05  # of the models, for speed, displacement and type each
 WITHOUT_IMAGES = 6  # further models in attributes.txt
-PREFIXES = {"train": "/home/lists/data", "test": "/data/vision"}  # the authors' lists come from two places
+# Made up, as the real lists carry the folders of the machines that they were written on; the reader leaves them aside.
+PREFIXES = {"train": "/lists/first place", "test": "/lists/second"}
 OPEN_TOPS = {"convertible": 0.6, "hardtop convertible": 0.3}
 
 # Streams of generators; those of the other twins begin at 1000 and 2000.
