@@ -185,7 +185,8 @@ class AlphaBeta:
 @dataclass
 class Store:
     uri: str = ""  # MLflow's; empty: sqlite:///<project>/mlflow.db
-    state: str = ".a3m/state"  # checkpoints, leases: shared by all workers of a cluster
+    state: str = ".a3m/state"  # checkpoints, leases, spools: shared by all workers of a cluster
+    patience: float = 600.0  # seconds that an MLflow server which is away is waited for; training goes on meanwhile
 
 
 @dataclass
@@ -194,6 +195,8 @@ class Cluster:
     cpus_per_trial: int = 1
     gpus_per_trial: float = -1.0  # -1: one where there are GPUs
     max_concurrent: int = 0  # 0: as many as fit
+    data: str = "~/.cache/a3m"  # a folder of each machine's own, for packs that it pulls from the DVC remote
+    remote: str = ""  # the DVC remote that packs are pulled from; empty: DVC's default remote
     retries: int = 2  # of a trial that was killed, ran out of memory or lost its machine
     images_per_second: float = (
         0.0  # trained by one trial: what a plan reckons with; 0: measured by the runs that are there

@@ -17,7 +17,8 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import cluster, config, cost, runs, samples
+from a3m import config, cost, runs, samples
+from a3m.cluster import jobs as cluster_jobs
 from a3m.errors import SettingsError, StoreError, UserError
 from a3m.identity import Trial
 from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, store_exists
@@ -168,7 +169,7 @@ def _train(
                 bar.console.print(f"  [{len(ended)}/{len(jobs)}] {names[key]}: {result['outcome']}  {text}")
             bar.update(task, completed=sum(done.values()))
 
-        cluster.run(jobs, perform, params.cluster, params.train, (root / params.store.state).resolve(), event)
+        cluster_jobs.run(jobs, perform, params.cluster, params.train, (root / params.store.state).resolve(), event)
     return lost
 
 
