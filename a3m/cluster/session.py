@@ -1,7 +1,10 @@
 """A Ray to work with: one of our own on this machine, or an existing cluster."""
 
+import contextlib
 import logging
 import os
+import secrets
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from a3m.errors import UserError
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Train
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported: it is read then
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -24,6 +28,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "0")
 def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]:
     """Start a Ray here, or join one, for the duration -> the resources of one trial."""
     import ray
+    from ray._raylet import Config  # type: ignore[attr-defined]
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -31,6 +36,9 @@ def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]
     os.environ["OMP_NUM_THREADS"] = str(train.threads)
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         raise UserError("RAY_AUTH_MODE is not `token`: Ray executes what anyone who reaches its ports sends; unset it")
+    private_token(create=settings.address == "local")
+    if not ray.is_initialized():
+        Config.initialize("")  # if somebody imported ray before this module, it has read its settings without the mode
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if settings.address == "local":
         options |= {"address": "local", "num_cpus": os.cpu_count()}  # without `local` it would join one it finds
@@ -41,10 +49,16 @@ def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]
         del options["include_dashboard"]
         options |= {"address": settings.address, "runtime_env": {"py_modules": [str(package)]}}
     try:
-        ray.init(**options)
+        with on_loopback() if settings.address == "local" else contextlib.nullcontext():
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise UserError(f"cluster.address={settings.address}: {str(error).splitlines()[0]}") from error
     try:
+        if settings.address != "local" and head_mode() != "token":
+            raise UserError(
+                f"cluster.address={settings.address}: this cluster runs what anyone sends it: start its head with "
+                "RAY_AUTH_MODE=token and a token file (docs/cluster.md)"
+            )
         whole = ray.cluster_resources()
         gpus = settings.gpus_per_trial if settings.gpus_per_trial >= 0 else float(whole.get("GPU", 0) > 0)
         for name, wanted in (("CPU", settings.cpus_per_trial), ("GPU", gpus)):
@@ -55,3 +69,58 @@ def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]
         yield {"CPU": settings.cpus_per_trial, "GPU": gpus}
     finally:
         ray.shutdown()
+
+
+def private_token(*, create: bool) -> None:
+    """Let nobody but the user read Ray's token, which whoever has it may run code with: Ray writes it readable for all."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        if path.is_file():
+            if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+                path.chmod(0o600)
+        elif create and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".auth_token.") as file:  # of mode 0600
+                file.write(secrets.token_hex(32))
+                file.flush()
+                with contextlib.suppress(FileExistsError):  # another process has just made it
+                    os.link(file.name, path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: Ray's token must be a file that its user alone can read") from error
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Keep a Ray that is started here to 127.0.0.1: it listens on every interface unless its own address is loopback.
+
+    `_node_ip_address` does not do it, since Ray takes 127.0.0.1 for a name of the outer address; this switch of its
+    for other systems does.
+    """
+    from ray._private import ray_constants
+
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    variable = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = (
+        "0",
+        False,
+    )  # for the processes that Ray starts, and for this one
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[name]
+        if variable is not None:
+            os.environ[name] = variable
+
+
+def head_mode() -> str | None:
+    """RAY_AUTH_MODE of the head, whose process keeps the door: a driver with a token also gets into a house without a lock."""
+    import ray
+
+    @ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
+    def mode() -> str | None:
+        return os.environ.get("RAY_AUTH_MODE")
+
+    return ray.get(mode.remote(), timeout=120)
