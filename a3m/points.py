@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from a3m.errors import SettingsError
-from a3m.settings import FORMS, AlphaBeta, Method, Params, Rows
+from a3m.settings import FORMS, AlphaBeta, Method, Params, Rows, Search
 
 # What a setting may be, where its type does not say it.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -31,10 +31,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.precision": ("float32", "bfloat16", "float16"),
     "train.memory_format": ("contiguous", "channels_last"),
     "reuse.code": ("same", "any"),
+    "search.algorithm": ("tpe", "random", "pbt"),
+    "search.scheduler": ("asha", "none"),
+    "search.mode": ("max", "min"),
 }
 POSITIVE = (
     "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
     "train.checkpoint_every", "cluster.cpus_per_trial", "test.k1", "test.k2",
+    "search.trials", "search.grace", "search.interval",
 )  # fmt: skip
 AUGMENTATIONS = ("crop", "flip", "affine", "erase")
 RECIPES = ("paper", "modern")
@@ -78,13 +82,26 @@ def check(params: Params) -> Params:
             raise SettingsError(f"{name}={seeds}: at least one, each once")
     if not 0 <= params.data.missing_limit <= 1:
         raise SettingsError(f"data.missing_limit={params.data.missing_limit}: a share from 0 to 1")
+    _check_search(params)
     return params
+
+
+def _check_search(params: Params) -> None:
+    search = params.search
+    if search.metric and not search.metric.startswith("val/"):
+        raise SettingsError(f"search.metric={search.metric}: a search looks at validation alone: expected val/...")
+    for name, least in (("reduction", 2), ("population", 2)):
+        if getattr(search, name) < least:
+            raise SettingsError(f"search.{name}={getattr(search, name)}: at least {least}")
+    taken = search.name in {field_.name for field_ in fields(params)} - {"search"}
+    if taken or not search.name.replace("_", "a").isalnum():
+        raise SettingsError(f"search.name={search.name}: letters, digits and _, and no name of a section of the settings")
 
 
 def seeds_of_studies(params: Params) -> dict[str, list[int]]:
     """Setting path -> seeds, for every place where seeds are given."""
     sections = {field_.name: getattr(params, field_.name) for field_ in fields(params)}
-    studies = {name: section for name, section in sections.items() if isinstance(section, Rows | AlphaBeta)}
+    studies = {name: section for name, section in sections.items() if isinstance(section, Rows | AlphaBeta | Search)}
     found = {f"{name}.seeds": section.seeds for name, section in studies.items()}
     for name, section in studies.items():
         if isinstance(section, Rows) and section.beside_seeds is not None:

@@ -183,6 +183,26 @@ class AlphaBeta:
 
 
 @dataclass
+class Search:
+    """Search of settings (sweeps/search.py), by the validation part alone; the winner is retrained over `seeds` and tested once."""
+
+    name: str = "search"  # of the search and of results/<name>.csv
+    algorithm: str = "tpe"  # tpe (Optuna) | random | pbt: population-based training
+    scheduler: str = "asha"  # asha: trials that fall behind are stopped early | none; pbt has none
+    # setting=distribution (a3m.distributions), such as loss.alpha=uniform(0,1); empty: what sweeps/search.py says
+    space: list[str] = field(default_factory=list)
+    metric: str = ""  # val/...; empty: the task's own
+    mode: str = "max"  # max | min
+    trials: int = 32  # tpe, random: in all; a greater number goes on with the same search
+    seed: int = 0  # of the trials and of what suggests them
+    grace: int = 1  # asha: epochs that each trial is given
+    reduction: int = 3  # asha: one of so many goes on from a rung to the next, which is so many times as long
+    population: int = 8  # pbt: members
+    interval: int = 5  # pbt: epochs between two exchanges
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # of the winner and of the untuned settings beside it
+
+
+@dataclass
 class Store:
     uri: str = ""  # MLflow's; empty: sqlite:///<project>/mlflow.db
     state: str = ".a3m/state"  # checkpoints, leases, spools: shared by all workers of a cluster
@@ -243,6 +263,7 @@ class Params:
     )
     photographs: Rows = field(default_factory=Rows)
     alpha_beta: AlphaBeta = field(default_factory=AlphaBeta)
+    search: Search = field(default_factory=Search)
     store: Store = field(default_factory=Store)
     cluster: Cluster = field(default_factory=Cluster)
     reuse: Reuse = field(default_factory=Reuse)
