@@ -159,6 +159,8 @@ def _train(
                 done[key] = result["epoch"]
             if "waiting" in result:
                 bar.console.print(f"  {names[key]}: being trained by {result['waiting']}, waited for")
+            if "retried" in result:
+                bar.console.print(f"  {names[key]}: again after its last whole epoch: {result['retried']}")
             if "outcome" in result:
                 if result["outcome"] == "finished":
                     done[key] = epochs[key]
@@ -169,7 +171,7 @@ def _train(
                 bar.console.print(f"  [{len(ended)}/{len(jobs)}] {names[key]}: {result['outcome']}  {text}")
             bar.update(task, completed=sum(done.values()))
 
-        cluster_jobs.run(jobs, perform, params.cluster, params.train, (root / params.store.state).resolve(), event)
+        cluster_jobs.run(jobs, perform, params.cluster, params.train, event)
     return lost
 
 

@@ -4,113 +4,142 @@ Ray Tune schedules; it keeps nothing that matters. Checkpoints and results lie i
 trial's key, so what is missing is decided by looking there, never by restoring a Tune experiment.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from a3m.cluster.ending import LOST, ClusterLost, CtrlC, Watch
 from a3m.cluster.session import connected
-from a3m.errors import InterruptedByUser, StoreError, UserError
+from a3m.cluster.tuning import EXCHANGE_SECONDS, Ended, Event, Exchange, Job, Perform, experiment, reason
+from a3m.errors import InterruptedByUser, UserError
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Train
 
-
-Job = dict[str, Any]
-Perform = Callable[[Job, Callable[[dict[str, float]], None]], dict[str, Any]]  # in a worker: (job, report) -> outcome
-Event = Callable[[str, dict[str, Any]], None]  # in the driver: (key, what a worker reported)
-
-ROUNDS = 3  # times that a crash of the scheduler itself (Ray's memory monitor does that) is survived
+CRASHES = 3  # of Tune itself, without an outcome of any job between them, before we give up
+WAVE = 500
 
 
-def run(jobs: list[Job], perform: Perform, settings: "Cluster", train: "Train", state: Path, event: Event) -> None:
+def run(
+    jobs: list[Job], perform: Perform, settings: "Cluster", train: "Train", event: Callable[[str, dict[str, Any]], None]
+) -> None:
     """Perform every job (a plain dict with a "key") on the cluster; `event` hears of each report and each outcome.
 
-    A job whose process dies is started again up to settings.retries times. Raises InterruptedByUser after Ctrl-C.
+    A job whose process dies is started again up to settings.retries times, then its outcome is `lost`, with what it died of.
+    Raises InterruptedByUser after Ctrl-C, UserError when the cluster was lost.
     """
-    with connected(settings, train) as resources:
-        waiting = {job["key"]: job for job in jobs}
+    waiting = {job["key"]: job for job in jobs}
+    with CtrlC() as ctrl_c, Watch() as watch:
 
         def heard(key: str, result: dict[str, Any]) -> None:
             if "outcome" in result:
                 waiting.pop(key, None)
             event(key, result)
 
-        for attempt in range(ROUNDS):
-            try:
-                errors = _tune(list(waiting.values()), perform, settings, resources, state, heard)
-            except (RuntimeError, OSError) as error:
-                if attempt + 1 == ROUNDS:
-                    raise UserError(f"Ray Tune stopped {ROUNDS} times: {str(error).splitlines()[0]}") from error
-                continue
-            for key, reason in errors.items():
-                heard(key, {"outcome": "lost", "reason": reason})
-            break
-        if waiting:
+        def exchange(events: list[Event]) -> bool:
+            for key, result in events:
+                heard(key, result)
+            watch.check()
+            return ctrl_c.pressed
+
+        try:
+            with connected(settings, train) as resources:
+                watch.begin()
+
+                def tune(keys: list[str], concurrent: int) -> Ended:
+                    chosen = [waiting[key] for key in keys]
+                    return _experiment(chosen, perform, resources, concurrent, settings.retries, exchange)
+
+                _rounds(waiting, settings.max_concurrent, ctrl_c, heard, tune)
+        except (ClusterLost, ConnectionError) as error:  # Ray's client raises the latter
+            raise UserError(LOST.format(str(error).strip().splitlines()[0])) from error
+        if ctrl_c.pressed and waiting:
             raise InterruptedByUser("interrupted: nothing is lost; the same command goes on where this one stopped")
 
 
-def _tune(
-    jobs: list[Job], perform: Perform, settings: "Cluster", resources: dict[str, float], state: Path, heard: Event
-) -> dict[str, str]:
-    """One Tune experiment over the jobs -> {key: why} of those whose process died too often."""
-    from ray import tune
+def _rounds(
+    waiting: dict[str, Job],
+    concurrent: int,
+    ctrl_c: CtrlC,
+    heard: Callable[[str, dict[str, Any]], None],
+    tune: Callable[[list[str], int], Ended],
+) -> None:
+    """Experiments until no job is waiting.
 
-    class Listener(tune.Callback):
-        def __init__(self, heard: Event):
-            self.heard = heard
+    Ray's memory monitor ends an experiment, not only the job that needed too much, and kills several at once. Those it killed
+    are suspects: the others go on without them, then each suspect runs alone. Who is killed when alone is lost.
+    """
+    suspects: set[str] = set()
+    crashes = 0
+    while waiting and not ctrl_c.pressed:
+        free = [key for key in waiting if key not in suspects]
+        chosen = free[:WAVE] or list(waiting)[:1]
+        known = len(suspects) - len(waiting)  # grows by each outcome and each suspect
+        ended = tune(chosen, concurrent if free else 1)
+        if ended.memory and not ctrl_c.pressed:
+            if not free:
+                heard(chosen[0], {"outcome": "lost", "reason": ended.crash})
+            for key in set(ended.suspects) & set(waiting):
+                suspects.add(key)
+                heard(key, {"retried": f"{ended.crash}; it runs alone, after the others"})
+        crashes = crashes + 1 if len(suspects) - len(waiting) == known else 0
+        if crashes == CRASHES:
+            raise UserError(f"Ray Tune stopped {crashes} times: {ended.crash or 'trials ended without an outcome'}")
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles its callbacks for a restore, which is never made; a console cannot be pickled
 
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-        ) -> None:
-            reported = {name: result[name] for name in result["a3m_reported"]}
-            self.heard(trial.config["job"]["key"], reported)
+def _experiment(
+    jobs: list[Job],
+    perform: Perform,
+    resources: dict[str, float],
+    concurrent: int,
+    retries: int,
+    exchange: Exchange,
+) -> Ended:
+    """One Tune experiment: in this process, or for a driver that is Ray's client (ray://) on the head of the cluster.
 
-    def worker(config: dict[str, Any]) -> None:
-        def report(values: dict[str, Any]) -> None:
-            tune.report({**values, "a3m_reported": list(values)})
+    Tune would go there by itself, but its callbacks too, which then speak to nobody.
+    """
+    import ray
+    from ray.exceptions import RayError
 
-        report(perform(config["job"], report))
-
-    folder = Path(tempfile.mkdtemp(prefix="tune-", dir=_made(state / "ray")))
+    if not ray.util.client.ray.is_connected():
+        return experiment(jobs, perform, resources, concurrent, retries, exchange)
+    on_head: Any = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+    mailbox: Any = ray.remote(**on_head)(_Mailbox).remote()
+    task = ray.remote(**on_head, max_retries=0)(_on_head).remote(jobs, perform, resources, concurrent, retries, mailbox)
+    done: list[Any] = []
+    while not done:
+        done, _ = ray.wait([task], timeout=EXCHANGE_SECONDS)
+        if exchange(ray.get(mailbox.take.remote())):
+            mailbox.stop.remote()
+    exchange(ray.get(mailbox.take.remote()))
     try:
-        tuner = tune.Tuner(
-            tune.with_resources(worker, resources),
-            param_space={"job": tune.grid_search(jobs)},
-            tune_config=tune.TuneConfig(
-                reuse_actors=True,  # importing torch anew takes longer than a short trial
-                max_concurrent_trials=settings.max_concurrent or None,
-                trial_name_creator=lambda trial: trial.config["job"]["key"],
-                trial_dirname_creator=lambda trial: trial.config["job"]["key"],
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(folder),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=settings.retries),
-                callbacks=[Listener(heard)],
-                log_to_file=False,
-            ),
-        )
-        results = tuner.fit()
-        return {
-            result.config["job"]["key"]: str(result.error).strip().splitlines()[-1]
-            for result in (results[number] for number in range(len(results)))
-            if result.error is not None and result.config
-        }
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return ray.get(task)
+    except RayError as error:
+        return Ended(reason(error))
 
 
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: cannot be written ({error.strerror}): set store.state to a folder that can"
-        ) from error
-    return folder
+def _on_head(
+    jobs: list[Job], perform: Perform, resources: dict[str, float], concurrent: int, retries: int, mailbox: Any
+) -> Ended:
+    import ray
+
+    return experiment(jobs, perform, resources, concurrent, retries, lambda events: ray.get(mailbox.put.remote(events)))
+
+
+class _Mailbox:
+    """An actor between the experiment on the head and the driver elsewhere."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.stopped = False
+
+    def put(self, events: list[Event]) -> bool:
+        self.events += events
+        return self.stopped
+
+    def take(self) -> list[Event]:
+        taken, self.events = self.events, []
+        return taken
+
+    def stop(self) -> None:
+        self.stopped = True
