@@ -73,6 +73,7 @@ def ui() -> None:
             flush=True,
         )
         command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
+        command += ["--host", "127.0.0.1"]  # also where MLFLOW_HOST says otherwise: the UI knows no passwords
         try:
             # Without its job runner, which serves language-model features: two processes instead of ten.
             environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from a3m.data.records import ATTRIBUTE
 from a3m.errors import DataError
 
 BOX = ("x", "y", "w", "h")
@@ -27,7 +28,6 @@ ALSO_CALLED = {
     **dict.fromkeys(("cam", "camid", "camera_id"), "camera"),
     **{"left": "x", "top": "y", "width": "w", "height": "h"},
 }
-ATTRIBUTE = re.compile(r"\w[\w .-]{0,99}")  # it becomes part of metric names, which some stores keep as paths
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
 
 

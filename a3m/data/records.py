@@ -14,6 +14,7 @@ that a folder without it is never taken for whole.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +27,7 @@ from a3m.errors import DataError
 COLUMNS = ("image", "split", "fold", "label", "camera", "x", "y", "w", "h")
 BOX = ("x", "y", "w", "h")
 PREFIX = "attribute."
+ATTRIBUTE = re.compile(r"\w[\w .-]{0,99}")  # it becomes part of metric names, which some stores keep as paths
 SPLITS = {
     "classification": ("train", "test"),
     "re-identification": ("train", "query", "gallery"),
@@ -150,6 +152,10 @@ def _validate_boxes(name: str, table: pd.DataFrame) -> None:
 
 def _validate_attributes(name: str, table: pd.DataFrame, attributes: dict[str, list[str]]) -> None:
     for attribute, values in attributes.items():
+        if not ATTRIBUTE.fullmatch(attribute):
+            raise DataError(
+                f"{name}: attribute {attribute!r}: a name is letters, digits, blanks, dots, _ and -, at most 100"
+            )
         if len(values) < 2 or len(set(values)) != len(values):
             raise DataError(f"{name}: attribute {attribute} needs two or more different values, not {values}")
         column = table[PREFIX + attribute]
