@@ -84,7 +84,9 @@ def _distribution(line: str, kind: str, inner: str) -> Distribution:
         try:
             names = tuple(json.dumps(value, allow_nan=False) for value in values)
         except (TypeError, ValueError):
-            raise SettingsError(f"search.space: {line}: choices are numbers, names, true, false, null or lists") from None
+            raise SettingsError(
+                f"search.space: {line}: choices are numbers, names, true, false, null or lists"
+            ) from None
         if len(names) < 2 or len(set(names)) < len(names):
             raise SettingsError(f"search.space: {line}: at least two choices, each once")
         return Distribution(kind, choices=names)

@@ -47,7 +47,7 @@ def run(
 
                 def tune(keys: list[str], concurrent: int) -> Ended:
                     chosen = [waiting[key] for key in keys]
-                    return _experiment(chosen, perform, resources, concurrent, settings.retries, exchange)
+                    return one_experiment(chosen, perform, resources, concurrent, settings.retries, exchange)
 
                 _rounds(waiting, settings.max_concurrent, ctrl_c, heard, tune)
         except (ClusterLost, ConnectionError) as error:  # Ray's client raises the latter
@@ -86,15 +86,16 @@ def _rounds(
             raise UserError(f"Ray Tune stopped {crashes} times: {ended.crash or 'trials ended without an outcome'}")
 
 
-def _experiment(
+def one_experiment(
     jobs: list[Job],
     perform: Perform,
     resources: dict[str, float],
     concurrent: int,
     retries: int,
     exchange: Exchange,
+    tuned: Callable[[], dict[str, Any]] | None = None,
 ) -> Ended:
-    """One Tune experiment: in this process, or for a driver that is Ray's client (ray://) on the head of the cluster.
+    """One experiment (a3m.cluster.tuning): in this process, or for a driver that is Ray's client (ray://) on the cluster's head.
 
     Tune would go there by itself, but its callbacks too, which then speak to nobody.
     """
@@ -102,10 +103,12 @@ def _experiment(
     from ray.exceptions import RayError
 
     if not ray.util.client.ray.is_connected():
-        return experiment(jobs, perform, resources, concurrent, retries, exchange)
+        return experiment(jobs, perform, resources, concurrent, retries, exchange, tuned)
     on_head: Any = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
     mailbox: Any = ray.remote(**on_head)(_Mailbox).remote()
-    task = ray.remote(**on_head, max_retries=0)(_on_head).remote(jobs, perform, resources, concurrent, retries, mailbox)
+    task = ray.remote(**on_head, max_retries=0)(_on_head).remote(
+        jobs, perform, resources, concurrent, retries, mailbox, tuned
+    )
     done: list[Any] = []
     while not done:
         done, _ = ray.wait([task], timeout=EXCHANGE_SECONDS)
@@ -119,11 +122,20 @@ def _experiment(
 
 
 def _on_head(
-    jobs: list[Job], perform: Perform, resources: dict[str, float], concurrent: int, retries: int, mailbox: Any
+    jobs: list[Job],
+    perform: Perform,
+    resources: dict[str, float],
+    concurrent: int,
+    retries: int,
+    mailbox: Any,
+    tuned: Callable[[], dict[str, Any]] | None,
 ) -> Ended:
     import ray
 
-    return experiment(jobs, perform, resources, concurrent, retries, lambda events: ray.get(mailbox.put.remote(events)))
+    def exchange(events: list[Event]) -> bool:
+        return ray.get(mailbox.put.remote(events))
+
+    return experiment(jobs, perform, resources, concurrent, retries, exchange, tuned)
 
 
 class _Mailbox:

@@ -38,9 +38,12 @@ def experiment(
     concurrent: int,
     retries: int,
     exchange: Exchange,
+    tuned: Callable[[], dict[str, Any]] | None = None,
 ) -> Ended:
     """Perform the jobs, `concurrent` at a time (0: as many as fit), each anew up to `retries` times when its process dies.
 
+    With `tuned` a search takes the place of the jobs: what it returns, search_alg, scheduler and num_samples, is for
+    tune.TuneConfig; it suggests {"job": job}, and its scheduler's `stopped` says which jobs it has ended, and with what words.
     Tune's own records are of no use to us and lie in a temporary folder of this machine: workers write nothing there.
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = (
@@ -49,6 +52,8 @@ def experiment(
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # pages of traceback, of which we tell one line
+    search = tuned() if tuned is not None else {}
+    stopped: dict[str, dict[str, Any]] = search["scheduler"].stopped if search else {}
     events: list[Event] = []
     running: dict[str, str] = {}  # key -> id of the actor
 
@@ -68,7 +73,10 @@ def experiment(
             events.append((trial.config["job"]["key"], reported))
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            running.pop(trial.config["job"]["key"], None)
+            key = trial.config["job"]["key"]
+            running.pop(key, None)
+            if key in stopped:
+                events.append((key, {"outcome": "stopped", **stopped[key]}))
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             key = trial.config["job"]["key"]
@@ -106,8 +114,9 @@ def experiment(
     try:
         tune.Tuner(
             tune.with_resources(worker, resources),
-            param_space={"job": tune.grid_search(list(jobs))},
+            param_space={} if search else {"job": tune.grid_search(list(jobs))},
             tune_config=tune.TuneConfig(
+                **search,
                 reuse_actors=True,  # importing torch anew takes longer than a short trial
                 max_concurrent_trials=concurrent or None,
                 trial_name_creator=lambda trial: trial.config["job"]["key"],
