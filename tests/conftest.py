@@ -12,8 +12,15 @@ os.environ["HF_HUB_OFFLINE"] = (
 SHARED = Path(os.environ.get("A3M_SHARED", Path(__file__).parents[2] / "shared"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what reads a data set of full size, which takes seconds to lay out: marks on fixtures do nothing."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what reads a data set of full size, which takes seconds to lay out: marks on fixtures do nothing.
+
+    Tests on several hosts take minutes: they run where they are asked for.
+    """
+    if "hosts" not in config.getoption("-m"):
+        left_out = [item for item in items if item.get_closest_marker("hosts")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if {"real_names", "real_files"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
