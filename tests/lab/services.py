@@ -195,8 +195,7 @@ class Tracking:
         deadline = time.monotonic() + seconds
         while not self.answers():
             working = self.server.poll() is None and time.monotonic() < deadline
-            assert working, f"the MLflow server does not answer:
-{self.log.read_text()}"
+            assert working, f"the MLflow server does not answer:\n{self.log.read_text()}"
             time.sleep(0.2)
 
     def answers(self) -> bool:
