@@ -24,6 +24,10 @@ def train(params: Params, root: Path) -> None:
     for name, value in sorted(outcome.items()):
         if name.startswith(("test/", "val/")) and name.count("/") == 1:
             print(f"  {name:32s} {value:.4f}")
+    if outcome["outcome"] == "undelivered":
+        raise UserError(
+            f"the trial is trained and kept on disk, not yet in MLflow: {outcome['reason']} (the same command delivers it)"
+        )
 
 
 def check() -> None:
@@ -92,15 +96,24 @@ def plan(params: Params, root: Path) -> None:
 
 @config.main()
 def clean(params: Params, root: Path) -> None:
-    """Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished."""
-    from a3m import runs
+    """Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished.
+
+    What could not be delivered to MLflow yet is delivered first, and stays where that fails.
+    """
+    from a3m import runs, work
     from a3m.plan import store_exists
     from a3m.state import holder
 
     state = (root / params.store.state).resolve()
     finished: set[str] = set()
-    if store_exists(params, root):
-        store = runs.open_store(params.store.uri, root)
+    pending = work.pending(state)
+    if pending and params.plan:
+        print(f"would deliver {len(pending)} trials to MLflow first")
+    if store_exists(params, root) or (pending and not params.plan):
+        store = runs.open_store(params.store.uri, root, params.store.patience)
+        for key, dataset in pending.items() if not params.plan else ():
+            reason = work.deliver_from_disk(store, store.experiment(dataset, root), state, key)
+            print(f"{key}: trained before, {f'not delivered to MLflow: {reason}' if reason else 'delivered to MLflow'}")
         finished = {
             key
             for name in config.options("dataset")
@@ -116,6 +129,7 @@ def clean(params: Params, root: Path) -> None:
             doomed.append(folder)
         else:
             kept += 1
+    doomed += [path for path in state.glob("spool/*") if path.stem in finished]
     doomed += root.glob("data/prepared/*/.pack.partial")  # of packing that was interrupted
     for path in doomed:
         if path.exists():

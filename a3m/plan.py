@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import config, identity, runs
+from a3m import config, identity, runs, spool
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError
 from a3m.identity import Trial
@@ -22,6 +22,7 @@ from a3m.weights_source import weights_file
 STATES = {
     "finished": "finished, reused",
     "older": "finished by older code, reused (reuse.code=any)",
+    "undelivered": "trained, not yet delivered to MLflow: delivered now",
     "elsewhere": "being trained by another process, waited for",
     "interrupted": "interrupted, continued",
     "failed": "failed before, left alone (retry_failed=true trains them again)",
@@ -156,7 +157,9 @@ def look_up(
     by_key = store.find(experiment) if store is not None else {}
     by_any = store.find(experiment, "key.any_code") if store is not None and params.reuse.code == "any" else {}
     planned = []
+    spools = {state: spool.keys(Path(state)) for state in {trial.state for trial, *_ in trials}}
     for trial, point, seed, name in trials:
+        said = runs.undelivered(Path(trial.state), trial.key) if trial.key in spools[trial.state] else None
         found = by_key.get(trial.key)
         older = by_any.get(trial.key_of_any_code)
         done = Checkpoints(trial.checkpoints).epochs()
@@ -166,6 +169,8 @@ def look_up(
             state, found = "older", older
         elif holder(Path(trial.state) / "leases" / f"{trial.key}.json") is not None:
             state = "elsewhere"
+        elif said is not None and not (said["status"] == runs.FAILED and params.retry_failed):
+            state = "undelivered"
         elif found is not None and found.failed is not None and not params.retry_failed:
             state = "failed"
         elif found is not None or done:
@@ -190,7 +195,7 @@ def print_plan(console: Console, params: Params, study: str, planned: Sequence[P
         if not chosen:
             continue
         console.print(f"  {len(chosen):4d} {text}")
-        if params.plan or state in ("interrupted", "failed", "elsewhere"):
+        if params.plan or state in ("undelivered", "interrupted", "failed", "elsewhere"):
             for one in chosen:
                 epochs = one.trial.settings["train"]["epochs"]
                 more = f"  from epoch {one.epochs_done} of {epochs}" if state == "interrupted" else ""

@@ -7,20 +7,31 @@ second store in the working folder.
 
 import contextlib
 import importlib.metadata
+import logging
 import os
+import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
-from a3m.errors import StoreError
+from a3m import spool
+from a3m.errors import SettingsError, StoreError
 from a3m.identity import Trial
+from a3m.patience import Answer, StoreAway, patiently
 
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-)  # the default of 7 takes minutes to say that a server is down
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+# A request that the client sends again by itself could create a run twice, and 7 of them take minutes to say that a server is
+# down: we wait ourselves, and look for the run before every attempt to create it.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a fresh store logs a page about its migration
@@ -50,36 +61,66 @@ class Found:
 
 
 class Store:
-    """An MLflow tracking store. `open_store` makes one; workers construct it from the URI of a store that exists."""
+    """An MLflow tracking store. `open_store` makes one; workers construct it from the URI of a store that exists.
 
-    def __init__(self, uri: str):
+    What it is asked is asked again for up to `patience` seconds while it is away; `tell` hears so once each time. A StoreError
+    is raised at once for what waiting does not mend.
+    """
+
+    def __init__(self, uri: str, patience: float = 0.0, tell: Callable[[str], None] | None = None):
+        self.uri, self.patience = uri, patience
+        self.tell = tell if tell is not None else lambda text: print(text, file=sys.stderr, flush=True)
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's own client. It opens a database, so it can fail like every other call."""
         from mlflow.tracking import MlflowClient
 
-        self.uri = uri
-        self.client = MlflowClient(uri)
+        # MLflow logs a page of traceback each time that a database does not answer, and for a new one tries for 100 s by itself.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        if urlsplit(self.uri).scheme in ("postgresql+psycopg2", "mysql+pymysql"):
+            _knock(self.uri)
+        return MlflowClient(self.uri)
+
+    def ask(self, call: "Callable[[MlflowClient], Answer]") -> Answer:
+        """What `call` makes of the client. It is called again after a failure, so it must bear being done twice."""
+
+        def once() -> Answer:
+            with _store_errors(self.uri):
+                return call(self.client)
+
+        return patiently(
+            once,
+            self.patience,
+            lambda seconds: self.tell(f"MLflow at {shown(self.uri)} does not answer: waiting up to {seconds:g} s"),
+        )
 
     def experiment(self, dataset: str, root: Path, *, create: bool = True) -> str:
         """The id of a data set's experiment; where there is none it is created, or with create=False the id is empty.
 
         A local store keeps its artifacts in `root`/mlartifacts.
         """
-        with _store_errors(self.uri):
-            found = self.client.get_experiment_by_name(dataset)
-            place = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
-            if found is None and not create:
-                return ""
-            if found is None:
-                return self.client.create_experiment(dataset, artifact_location=place)
-            if found.lifecycle_stage == "deleted":
-                raise StoreError(
-                    f"{self.uri}: the experiment {dataset} was deleted: `mlflow experiments restore` or set store.uri"
-                )
-            if place is not None and found.artifact_location != place:
-                raise StoreError(
-                    f"{self.uri}: the artifacts of {dataset} are recorded in {found.artifact_location}, and this project lies "
-                    f"in {root}: move it back, or leave a link there to {root / 'mlartifacts'}, or begin a store with store.uri"
-                )
-            return found.experiment_id
+        place = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
+
+        def made(client: "MlflowClient") -> Any:
+            found = client.get_experiment_by_name(dataset)
+            if found is None and create:
+                return client.get_experiment(client.create_experiment(dataset, artifact_location=place))
+            return found
+
+        found = self.ask(made)
+        if found is None:
+            return ""
+        if found.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"{self.uri}: the experiment {dataset} was deleted: `mlflow experiments restore` or set store.uri"
+            )
+        if place is not None and found.artifact_location != place:
+            raise StoreError(
+                f"{self.uri}: the artifacts of {dataset} are recorded in {found.artifact_location}, and this project lies "
+                f"in {root}: move it back, or leave a link there to {root / 'mlartifacts'}, or begin a store with store.uri"
+            )
+        return found.experiment_id
 
     def find(self, experiment: str, tag: str = "key", value: str = "%") -> dict[str, Found]:
         """The run that counts for every key (or other tag) of an experiment: the first finished one, else the newest.
@@ -99,100 +140,210 @@ class Store:
     def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
         token = None
         while True:
-            with _store_errors(self.uri):
-                page = self.client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
+            page = self.ask(_page(experiments, condition, token))
             yield from page
             token = page.token
             if not token:
                 return
 
-    def parent(self, experiment: str, study: str, digest: str, note: str, *, reopen: bool) -> tuple[str, bool]:
+    def parent(
+        self, experiment: str, study: str, digest: str, note: str, *, reopen: bool, lease: str = ""
+    ) -> tuple[str, bool]:
         """The run of a study, found by its name and the digest of its space, else created -> (run id, is it open).
 
-        A study that has nothing to train is not reopened, so that its run keeps the time that it took.
+        A study that has nothing to train is not reopened, so that its run keeps the time that it took. `lease` says where to see
+        whether its driver is alive.
         """
-        with _store_errors(self.uri):
-            condition = f"tags.study = '{study}' AND tags.space = '{digest}'"
-            for run in self._search([experiment], condition):
+        condition = f"tags.study = '{study}' AND tags.space = '{digest}'"
+        tags = {
+            "study": study,
+            "space": digest,
+            "mlflow.note.content": note,
+            "mlflow.source.name": f"sweeps/{study}.py",
+            "lease": lease,
+        }
+
+        def opened(client: "MlflowClient") -> tuple[str, bool]:
+            for run in client.search_runs([experiment], condition, max_results=1):
                 if not reopen and run.info.status == FINISHED:
                     return run.info.run_id, False
-                self.client.update_run(run.info.run_id, status=RUNNING)
-                self.client.set_tag(run.info.run_id, "mlflow.note.content", note)
+                client.update_run(run.info.run_id, status=RUNNING)
+                for name in ("mlflow.note.content", "lease"):
+                    client.set_tag(run.info.run_id, name, tags[name])
                 return run.info.run_id, True
-            tags = {
-                "study": study,
-                "space": digest,
-                "mlflow.note.content": note,
-                "mlflow.source.name": f"sweeps/{study}.py",
-            }
-            return self.client.create_run(experiment, run_name=study, tags=tags).info.run_id, True
+            return client.create_run(experiment, run_name=study, tags=tags).info.run_id, True
+
+        return self.ask(opened)
+
+    def running(self, experiment: str, tag: str, value: str) -> list[Found]:
+        """The runs of an experiment with this tag that are RUNNING."""
+        condition = f"tags.`{tag}` = '{value}' AND attributes.status = '{RUNNING}'"
+        return [_found(run, tag) for run in self._search([experiment], condition)]
 
     def end(self, run_id: str, status: str) -> None:
         """Close a run with FINISHED, FAILED or KILLED."""
-        with _store_errors(self.uri):
-            self.client.set_terminated(run_id, status)
+        self.ask(lambda client: client.set_terminated(run_id, status))
+
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set a tag of a run."""
+        self.ask(lambda client: client.set_tag(run_id, name, value))
 
     def join(self, found: Iterable[Found], study: str) -> None:
         """Tag runs as belonging to a study, so that a trial that several studies share is found by each."""
         for run in found:
             if run.tags.get(f"study.{study}") != "yes":
-                with _store_errors(self.uri):
-                    self.client.set_tag(run.run_id, f"study.{study}", "yes")
+                self.tag(run.run_id, f"study.{study}", "yes")
 
     def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
         """Copy an artifact of a run into `folder`; None where the run has none of that name."""
-        with _store_errors(self.uri):
-            if name not in {artifact.path for artifact in self.client.list_artifacts(run_id)}:
+
+        def copied(client: "MlflowClient") -> Path | None:
+            if name not in {artifact.path for artifact in client.list_artifacts(run_id)}:
                 return None
-            return Path(self.client.download_artifacts(run_id, name, str(folder)))
+            return Path(client.download_artifacts(run_id, name, str(folder)))
+
+        return self.ask(copied)
 
     def upload(self, run_id: str, file: Path, name: str) -> None:
         """Copy a file to a run's artifacts into the folder `name`."""
-        with _store_errors(self.uri):
-            self.client.log_artifact(run_id, str(file), name)
+        self.ask(lambda client: client.log_artifact(run_id, str(file), name))
+
+
+def _page(experiments: list[str], condition: str, token: str | None) -> "Callable[[MlflowClient], Any]":
+    return lambda client: client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
+
+
+# --- which store, and what its errors mean ------------------------------------------------------------------------------
 
 
 def full_uri(uri: str, root: Path) -> str:
-    """The store's URI; empty is sqlite in the project, and a relative sqlite file lies there too: workers run elsewhere."""
+    """The store's URI; empty is sqlite in the project, and a relative sqlite file lies there too: workers run elsewhere.
+
+    Raises SettingsError for one that carries a password: it would reach workers, results and the list of processes.
+    """
     if uri.startswith("sqlite:///"):
         return f"sqlite:///{root / uri.removeprefix('sqlite:///')}"
+    parts = urlsplit(uri)
+    served = parts.scheme in ("http", "https")
+    if parts.password or (served and parts.username) or "password" in parse_qs(parts.query):
+        mend = (
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            if served
+            else "for PostgreSQL set PGPASSFILE or PGPASSWORD; for MySQL name a file with ?read_default_file="
+        )
+        raise SettingsError(
+            f"store.uri={shown(uri)} carries a password: leave it out and {mend} in the environment of the driver and the workers"
+        )
     return uri or f"sqlite:///{root / 'mlflow.db'}"
 
 
-def open_store(uri: str, root: Path) -> Store:
+def shown(uri: str) -> str:
+    """A URI without user, password and query: what messages show."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri
+
+
+def open_store(uri: str, root: Path, patience: float = 0.0, tell: Callable[[str], None] | None = None) -> Store:
     """Open a store, creating a fresh sqlite file here and now: processes that did so together would break its migration.
 
-    Raises StoreError when it cannot be reached or written.
+    Raises StoreError when it cannot be reached within `patience` seconds, or not written.
     """
     uri = full_uri(uri, root)
+    scheme = urlsplit(uri).scheme
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise StoreError(f"store.uri={uri}: {path} cannot be written: mend its permissions or set store.uri")
         if path.exists() and path.stat().st_size and path.open("rb").read(15) != b"SQLite format 3":
             raise StoreError(f"store.uri={uri}: {path} is not an sqlite file: move it away or set store.uri")
-    elif urlsplit(uri).scheme not in ("http", "https", "postgresql", "postgresql+psycopg2", "mysql+pymysql"):
-        raise StoreError(f"store.uri={uri}: expected sqlite:///<file>, http(s)://... or postgresql+psycopg2://...")
-    with _store_errors(uri):
-        store = Store(uri)
-        store.client.search_experiments(max_results=1)
+    elif scheme == "postgresql":
+        raise StoreError(
+            f"store.uri={shown(uri)}: write postgresql+psycopg2://... instead: without it SQLAlchemy asks for another driver"
+        )
+    elif scheme not in ("http", "https", "postgresql+psycopg2", "mysql+pymysql"):
+        raise StoreError(
+            f"store.uri={shown(uri)}: expected sqlite:///<file>, http(s)://... or postgresql+psycopg2://..."
+        )
+    store = Store(uri, patience, tell)
+    store.ask(lambda client: client.search_experiments(max_results=1))
     return store
+
+
+def _knock(uri: str) -> None:
+    """Connect to a database once. Raises SQLAlchemy's error at once where MLflow would try on for itself."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager
 def _store_errors(uri: str) -> Iterator[None]:
-    """Name the store in whatever MLflow raises."""
+    """Name the store in whatever is raised: StoreAway for what passes by itself, StoreError for the rest."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        where = (
-            urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
-        )  # no password in a message
+    except StoreError:
+        raise
+    except Exception as error:
+        named = isinstance(error, MlflowException | SQLAlchemyError | ImportError | OSError)
+        if not named and not type(error).__module__.startswith(CLOUD):
+            raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"MLflow store {where}: {first}: is it there, and writable? (store.uri)") from error
+        where = f"MLflow store {shown(uri)}: {first}"
+        if _passes(error, uri):
+            raise StoreAway(where) from error
+        raise StoreError(f"{where}: is it there, and writable? (store.uri)") from error
+
+
+CLOUD = ("botocore", "boto3", "google.", "azure.")  # artifact stores that a worker writes to by itself
+PASSING = (408, 429, 500, 502, 503, 504)  # HTTP
+REFUSALS = (
+    "password authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist", "Access denied",
+    "Unknown database",
+)  # fmt: skip
+
+
+def _passes(error: BaseException, uri: str) -> bool:
+    """Whether the same call may work later without anybody mending a setting."""
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+    from sqlalchemy import exc
+
+    chain = list(_causes(error))
+    for one in chain:
+        if isinstance(one, requests.exceptions.SSLError):
+            return False
+        if isinstance(one, requests.exceptions.HTTPError) and one.response is not None:
+            return one.response.status_code in PASSING
+        if isinstance(one, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
+            return True
+        if isinstance(one, exc.OperationalError | exc.InterfaceError | exc.InternalError | exc.TimeoutError):
+            text = str(one)
+            return "locked" in text if uri.startswith("sqlite") else not any(refusal in text for refusal in REFUSALS)
+        if isinstance(one, exc.DBAPIError) and one.connection_invalidated:
+            return True
+        if type(one).__module__.startswith(CLOUD):
+            answer = getattr(one, "response", None)
+            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+            return status is None or status in PASSING
+    if isinstance(error, MlflowException) and uri.startswith("http"):
+        if isinstance(error, RestException) and "detail" in error.json:
+            return False  # another web service answers there
+        told = re.search(r"failed with error code (\d+) != 200", str(error))
+        return int(told[1] if told else error.get_http_status_code()) in PASSING
+    return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _found(run: Any, tag: str) -> Found:
@@ -211,20 +362,58 @@ def _rank(found: Found) -> tuple[bool, float]:
 # --- one trial's run ----------------------------------------------------------------------------------------------------
 
 
+def spool_of(state: Path, key: str) -> Path:
+    """Where what a trial has to say is kept until it is delivered."""
+    return state / "spool" / f"{key}.jsonl"
+
+
+def undelivered(state: Path, key: str) -> spool.Record | None:
+    """The record with which a trial ended that may not be delivered yet; None where it has to be trained to say so."""
+    last = spool.ended(spool.records(spool_of(state, key)))
+    if last is None or last["status"] == KILLED:
+        return None
+    return last if last["status"] == FAILED or _whole(state / "outputs" / key) else None
+
+
+def _whole(outputs: Path) -> bool:
+    """Whether a folder holds all that a finished trial leaves: the digests are written last."""
+    return (outputs / "digests.json").exists()
+
+
 class Recorder:
-    """Writes one trial's run from the process that trains it: each epoch once, also when epochs are trained again."""
+    """Writes one trial's run from the process that trains it: each epoch once, also when epochs are trained again.
 
-    def __init__(self, store: Store, run_id: str, started_ms: int):
-        self.store, self.run_id, self.started_ms = store, run_id, started_ms
+    Everything goes into the trial's spool first and is delivered from there, by find and create, so that a kill at any moment
+    leaves what the next attempt, or the driver, delivers to its end. Nothing here waits for the store but `delivered`.
+    """
 
-    @classmethod
+    def __init__(self, uri: str, experiment: str, state: Path, key: str, guard: Callable[[], None] | None = None):
+        self.store, self.experiment, self.key = (
+            Store(uri),
+            experiment,
+            key,
+        )  # a store without patience: the spool has it
+        self.outputs = state / "outputs" / key
+        self._run: tuple[str, int] | None = None  # the run's id, and when it started in ms
+        self._elsewhere = False
+        self.spool = spool.Spool(spool_of(state, key), self._deliver, address=f"{uri} {experiment}", guard=guard)
+        self._epochs = {record["epoch"] for record in self.spool.records if record["kind"] == "epoch"}
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id; None until it was found or created."""
+        return self._run[0] if self._run is not None else None
+
+    @property
+    def epochs(self) -> int | None:
+        """The last epoch that was reported here or before; None when no attempt has begun here."""
+        before = [record["done"] for record in self.spool.records if record["kind"] == "begin"]
+        return max([*self._epochs, *before]) if before else None
+
     def begin(
-        cls, store: Store, experiment: str, trial: Trial, name: str, *,
-        existing: str | None, parent: str | None, study: str | None, source: str, commit: str,
-    ) -> "Recorder":  # fmt: skip
-        """Start the trial's run, or continue the `existing` one."""
-        from mlflow.entities import Param, RunTag
-
+        self, trial: Trial, name: str, done: int, *, parent: str | None, study: str | None, source: str, commit: str
+    ) -> None:
+        """Start the trial's run, or continue the one that it has, after `done` epochs."""
         tags = {
             "key": trial.key,
             "key.any_code": trial.key_of_any_code,
@@ -241,50 +430,145 @@ class Recorder:
         }
         if study is not None:
             tags[f"study.{study}"] = "yes"
-        with _store_errors(store.uri):
-            if existing is None:
-                if parent is not None:
-                    tags[PARENT] = parent
-                tags["mlflow.source.name"] = f"sweeps/{study}.py" if study else "a3m train"
-                run = store.client.create_run(experiment, run_name=name, tags=tags)
-            else:
-                store.client.update_run(existing, status=RUNNING)
-                store.client.log_batch(existing, tags=[RunTag(key, value) for key, value in tags.items()])
-                with contextlib.suppress(Exception):
-                    store.client.delete_tag(existing, "failure")
-                run = store.client.get_run(existing)
-            # Also when it continues: it may have been killed before they were written, and an equal value may come twice.
-            params = [Param(path, str(value)[:6000]) for path, value in flat(trial.settings).items()]
-            for start in range(0, len(params), 100):
-                store.client.log_batch(run.info.run_id, params=params[start : start + 100])
-        return cls(store, run.info.run_id, run.info.start_time)
+        first = {"mlflow.source.name": f"sweeps/{study}.py" if study else "a3m train"}
+        if parent is not None:
+            first[PARENT] = parent
+        params = {path: str(value)[:6000] for path, value in flat(trial.settings).items()}
+        self.spool.append(
+            {
+                "kind": "begin",
+                "name": name,
+                "time": _now(),
+                "done": done,
+                "tags": tags,
+                "first_tags": first,
+                "params": params,
+            }
+        )
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log an epoch's metrics in one batch. The timestamp is the trial's first start plus the step in milliseconds, so that
-        an epoch that is trained and reported again stays one point.
+        """Record an epoch's metrics. One that is trained and reported again, after a kill, stays the same point."""
+        if epoch not in self._epochs:
+            self.spool.append({"kind": "epoch", "epoch": epoch, "metrics": _floats(metrics)})
+            self._epochs.add(epoch)
+
+    def finish(self, epoch: int, metrics: Mapping[str, float], tags: Mapping[str, float]) -> None:
+        """Record that the trial is complete: what it left, its test metrics and tags."""
+        self.end(FINISHED, {name: f"{value:.4g}" for name, value in tags.items()}, epoch, metrics)
+
+    def fail(self, reason: str) -> None:
+        """Record that the trial failed for a reason that would come again."""
+        self.end(FAILED, {"failure": reason[:5000]})
+
+    def end(
+        self, status: str, tags: Mapping[str, str], epoch: int = 0, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Record how the trial ended: FINISHED with its outputs, FAILED, or KILLED by somebody's decision."""
+        self.spool.append(
+            {
+                "kind": "end",
+                "status": status,
+                "time": _now(),
+                "epoch": epoch,
+                "metrics": _floats(metrics or {}),
+                "tags": dict(tags),
+            }
+        )
+
+    def delivered(self, seconds: float) -> str:
+        """Wait until the store has everything, at most so long -> why it has not, or '' when it has."""
+        if self.spool.flush(seconds):
+            return ""
+        refused = self.spool.refused
+        if refused is None:
+            return f"MLflow at {shown(self.store.uri)} does not answer"
+        return str(refused) if isinstance(refused, StoreError) else f"{type(refused).__name__}: {refused}"
+
+    def close(self, *, forget: bool = False) -> None:
+        """Stop delivering; with `forget` the spool is removed too."""
+        if forget:
+            self.spool.remove()
+        else:
+            self.spool.close()
+
+    # --- in the delivering thread: every step bears being done twice ---
+
+    def _deliver(self, record: spool.Record) -> None:
+        if record["kind"] == "begin":
+            self._run = None
+        if self._run is None and not self._elsewhere:
+            begins = [one for one in self.spool.records if one["kind"] == "begin"]
+            self._open(record if record["kind"] == "begin" else begins[-1])
+        if self._elsewhere:
+            return
+        if record["kind"] == "epoch":
+            self._log(record)
+        if record["kind"] == "end":
+            self._end(record)
+
+    def _open(self, begin: spool.Record) -> None:
+        """Find the trial's run and set it running, or create it. A finished one has everything already."""
+        from mlflow.entities import Param, RunTag
+
+        found = self.store.find(self.experiment, value=self.key).get(self.key)
+        if found is not None and found.status == FINISHED:
+            self._run, self._elsewhere = (found.run_id, round(found.started * 1000)), True
+            return
+
+        def opened(client: "MlflowClient") -> tuple[str, int]:
+            if found is None:
+                tags = begin["tags"] | begin["first_tags"]
+                run = client.create_run(self.experiment, start_time=begin["time"], run_name=begin["name"], tags=tags)
+            else:
+                client.update_run(found.run_id, status=RUNNING)
+                tags = [RunTag(name, value) for name, value in begin["tags"].items()]
+                client.log_batch(found.run_id, tags=tags)
+                if "failure" in found.tags:
+                    client.delete_tag(found.run_id, "failure")
+                run = client.get_run(found.run_id)
+            # Also when it continues: the attempt before may have been killed before they were written.
+            missing = [Param(*item) for item in begin["params"].items() if item[0] not in run.data.params]
+            for start in range(0, len(missing), 100):
+                client.log_batch(run.info.run_id, params=missing[start : start + 100])
+            return run.info.run_id, run.info.start_time
+
+        self._run = self.store.ask(opened)
+
+    def _log(self, record: spool.Record) -> None:
+        """An epoch's metrics in one batch. The timestamp is the trial's first start plus the step in milliseconds: equal points
+        are one point.
         """
         from mlflow.entities import Metric
 
-        with _store_errors(self.store.uri):
-            self.store.client.log_batch(
-                self.run_id,
-                metrics=[Metric(name, value, self.started_ms + epoch, epoch) for name, value in metrics.items()],
-            )
+        assert self._run is not None
+        run_id, started = self._run
+        epoch = record["epoch"]
+        metrics = [Metric(name, value, started + epoch, epoch) for name, value in record["metrics"].items()]
+        if metrics:
+            self.store.ask(lambda client: client.log_batch(run_id, metrics=metrics))
 
-    def finish(self, epoch: int, metrics: Mapping[str, float], outputs: Path, tags: Mapping[str, float]) -> None:
-        """Upload what the trial left, log its test metrics and tags, close the run as finished: in this order."""
-        with _store_errors(self.store.uri):
-            self.store.client.log_artifacts(self.run_id, str(outputs))
-            for name, value in tags.items():
-                self.store.client.set_tag(self.run_id, name, f"{value:.4g}")
-        self.report(epoch, metrics)
-        self.store.end(self.run_id, FINISHED)
+    def _end(self, record: spool.Record) -> None:
+        """Upload what the trial left, log its test metrics and tags, close the run: in this order."""
+        assert self._run is not None
+        run_id = self._run[0]
+        if record["status"] == FINISHED:
+            if not _whole(self.outputs):
+                raise StoreError(
+                    f"{self.outputs}: what the trial left is not there any more; it has to be trained again"
+                )
+            self.store.ask(lambda client: client.log_artifacts(run_id, str(self.outputs)))
+        self._log(record)
+        for name, value in record["tags"].items():
+            self.store.tag(run_id, name, value)
+        self.store.ask(lambda client: client.set_terminated(run_id, record["status"], record["time"]))
 
-    def fail(self, reason: str) -> None:
-        """Close the run as failed for a reason that would come again."""
-        with _store_errors(self.store.uri):
-            self.store.client.set_tag(self.run_id, "failure", reason[:5000])
-        self.store.end(self.run_id, FAILED)
+
+def _now() -> int:
+    return round(time.time() * 1000)
+
+
+def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

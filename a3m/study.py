@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from a3m import config, cost, runs, samples
 from a3m.cluster import jobs as cluster_jobs
+from a3m.driver import deliver_kept, driving, lease_of, waiting
 from a3m.errors import SettingsError, StoreError, UserError
 from a3m.identity import Trial
 from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, store_exists
@@ -35,7 +37,9 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     """
     console = Console(soft_wrap=True, highlight=False)
     trials = expand(params, root, study, space)
-    store = None if params.plan and not store_exists(params, root) else runs.open_store(params.store.uri, root)
+    store = None
+    if not params.plan or store_exists(params, root):
+        store = runs.open_store(params.store.uri, root, params.store.patience, lambda text: console.print(f"  {text}"))
     experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
     planned = look_up(params, trials, store, experiment)
     print_plan(console, params, study, planned)
@@ -49,26 +53,29 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
         return
     assert store is not None
     missing = [one for one in planned if one.state in TRAINED]
+    kept = [one for one in planned if one.state == "undelivered"]
     digest = hashlib.sha256(json.dumps(sorted(one.trial.key for one in planned)).encode()).hexdigest()[:16]
     note = f"{study} on {params.dataset.name} ({params.data.source}): {len(planned)} trials, {len(missing)} of them to be trained."
-    parent, is_open = store.parent(experiment, study, digest, note, reopen=bool(missing))
-    status, lost = runs.KILLED, {}
-    try:
-        if missing:
-            jobs = [job_of(params, root, one, store.uri, experiment, study, parent) for one in missing]
-            lost = _train(console, params, root, planned, jobs)
-        status = runs.FINISHED
-    finally:
-        found = _settled(params, planned, store, experiment)
-        rows = write_results(params, root, study, found, store.uri, parent)
-        samples.gather(store, found, rows["source"].iloc[0], root / "results" / f"{study}.samples.npz")
-        for one in found:
-            if one.state == "interrupted" and one.found is not None and one.found.status == runs.RUNNING:
-                store.end(one.found.run_id, runs.KILLED)
-        store.join((one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), study)
-        bad = [one for one in found if one.state not in ("finished", "older")]
-        if is_open:
-            store.end(parent, runs.FAILED if status == runs.FINISHED and bad else status)
+    state = (root / params.store.state).resolve()
+    with driving(store, experiment, state, study, digest):
+        parent = store.parent(
+            experiment, study, digest, note, reopen=bool(missing or kept), lease=lease_of(state, study, digest)[1]
+        )
+        call = _Call(console, params, root, study, store, experiment, *parent)
+        lost: dict[str, str] = {}
+        try:
+            lost |= deliver_kept(console, kept, call.job)
+            if missing:
+                lost |= _train(console, params, root, planned, [call.job(one) for one in missing])
+        except BaseException:
+            store.patience = 0.0  # what stopped it is to be told now
+            try:
+                call.conclude(planned, runs.KILLED, lost)
+            except StoreError as error:
+                console.print(f"  the results are not written: {str(error).splitlines()[0]}")
+            raise
+        found, rows = call.conclude(planned, runs.FINISHED, lost)
+    bad = [one for one in found if one.state not in ("finished", "older")]
     if bad:
         reasons = dict(zip(rows["key"], rows["reason"], strict=True)) | lost
         listed = "\n".join(f"  {one.trial.key}  {one.name}: {reasons[one.trial.key]}" for one in bad)
@@ -80,6 +87,48 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     console.print(f"results/{study}.csv: {len(found) - len(bad)} finished trials of {len(found)}")
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One call of a study, after its plan."""
+
+    console: Console
+    params: Params
+    root: Path
+    study: str
+    store: runs.Store
+    experiment: str
+    parent: str
+    is_open: bool
+
+    def job(self, one: Planned) -> dict[str, Any]:
+        """What a worker needs to train or to deliver one trial."""
+        return job_of(self.params, self.root, one, self.store.uri, self.experiment, self.study, self.parent)
+
+    def conclude(
+        self, planned: Sequence[Planned], status: str, lost: dict[str, str]
+    ) -> tuple[list[Planned], pd.DataFrame]:
+        """Write the results and close every run that nobody trains -> (the trials as they are now, rows of the results)."""
+        store = self.store
+        found = _settled(self.params, planned, store, self.experiment)
+        kept = [one for one in found if one.state == "undelivered"]
+        if kept:  # the store answers again
+            lost |= deliver_kept(self.console, kept, self.job)
+            found = _settled(self.params, planned, store, self.experiment)
+        rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
+        samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
+        for one in found:
+            cut_off = one.state in ("interrupted", "undelivered")
+            if cut_off and one.found is not None and one.found.status == runs.RUNNING:
+                store.end(one.found.run_id, runs.KILLED)
+        store.join(
+            (one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), self.study
+        )
+        if self.is_open:
+            complete = all(one.state in ("finished", "older") for one in found)
+            store.end(self.parent, runs.FAILED if status == runs.FINISHED and not complete else status)
+        return found, rows
+
+
 def plan_all(params: Params, root: Path, overrides: Sequence[str]) -> None:
     """Print a line a study of params.yaml and the sum; a trial that several studies share counts once."""
     console = Console(soft_wrap=True, highlight=False)
@@ -89,7 +138,7 @@ def plan_all(params: Params, root: Path, overrides: Sequence[str]) -> None:
     console.print(f"profile {params.profile}")
     for study in params.studies:
         chosen = config.load_study(study, [*given, "plan=true"], root=root)
-        store = runs.open_store(chosen.store.uri, root) if store_exists(chosen, root) else None
+        store = runs.open_store(chosen.store.uri, root, chosen.store.patience) if store_exists(chosen, root) else None
         experiment = store.experiment(chosen.dataset.name, root, create=False) if store is not None else ""
         planned = look_up(chosen, expand(chosen, root, study, space_of(study, root)(chosen)), store, experiment)
         new = [one for one in planned if one.trial.key not in counted]
@@ -140,7 +189,8 @@ def _train(
 ) -> dict[str, str]:
     """Run the jobs on the cluster with a bar on a terminal, a line a finished trial everywhere.
 
-    Returns {key: why} of the trials whose process died more often than cluster.retries allows.
+    Returns {key: why} of the trials whose process died more often than cluster.retries allows, or
+    whose run could not be delivered.
     """
     lost: dict[str, str] = {}
     names = {one.trial.key: one.name for one in planned}
@@ -157,14 +207,14 @@ def _train(
         def event(key: str, result: dict[str, Any]) -> None:
             if "epoch" in result:
                 done[key] = result["epoch"]
-            if "waiting" in result:
-                bar.console.print(f"  {names[key]}: being trained by {result['waiting']}, waited for")
+            if "waiting" in result or "away" in result:
+                bar.console.print(f"  {names[key]}: {waiting(result)}")
             if "retried" in result:
                 bar.console.print(f"  {names[key]}: again after its last whole epoch: {result['retried']}")
             if "outcome" in result:
-                if result["outcome"] == "finished":
+                if result["outcome"] in ("finished", "undelivered"):
                     done[key] = epochs[key]
-                if result["outcome"] == "lost":
+                if result["outcome"] in ("lost", "undelivered"):
                     lost[key] = result["reason"]
                 ended.add(key)
                 text = result.get("reason") or _headline(result)
@@ -199,7 +249,12 @@ def write_results(
     for one in planned:
         found = one.found if one.state in ("finished", "older") else None
         settings = runs.flat(one.trial.settings)
-        reason = {"failed": one.found.failed if one.found else "", "interrupted": "interrupted", "new": "not trained"}
+        reason = {
+            "failed": one.found.failed if one.found else "",
+            "interrupted": "interrupted",
+            "new": "not trained",
+            "undelivered": "trained, not yet delivered to MLflow",
+        }
         rows.append(
             {
                 "key": one.trial.key,
@@ -261,7 +316,7 @@ def publish(params: Params, root: Path, study: str, files: Sequence[Path]) -> No
     """Upload tables and figures to the study's run; a store that is away is a warning, since the files are there all the same."""
     try:
         parent = str(pd.read_csv(root / "results" / f"{study}.runs.csv")["study_run"].iloc[0])
-        store = runs.open_store(params.store.uri, root)
+        store = runs.open_store(params.store.uri, root, params.store.patience)
         for path in files:
             store.upload(parent, path, f"report/{path.parent.name}")
     except (StoreError, OSError, ValueError, KeyError, IndexError) as error:

@@ -48,6 +48,9 @@ def test_the_package_never_imports_sweeps_or_pipelines_and_these_never_each_othe
 def test_what_trains_knows_no_scheduler_no_store_and_no_settings_machinery() -> None:
     above = {
         "a3m.runs",
+        "a3m.spool",
+        "a3m.patience",
+        "a3m.driver",
         "a3m.cluster",
         "a3m.study",
         "a3m.plan",
