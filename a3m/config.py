@@ -139,12 +139,12 @@ def load_study(study: str, overrides: Sequence[str] = (), *, root: Path | None =
 
 
 def main(
-    *, study: str | None = None, swept: Sequence[str] = ()
+    *, study: str | None = None, dataset: str | None = None, swept: Sequence[str] = ()
 ) -> Callable[[Callable[[Params, Path], None]], Callable[[], None]]:
     """Make a function of (settings, project root) a command with Hydra's grammar and flags, such as `--cfg job`.
 
-    `study` composes with that study's data set; an override of a `swept` setting is refused. A UserError is printed as one
-    message and ends the command with its exit code.
+    `study` composes with that study's data set, `dataset` with this one, where the command names none; an override of a
+    `swept` setting is refused. A UserError is printed as one message and ends the command with its exit code.
     """
 
     def decorate(function: Callable[[Params, Path], None]) -> Callable[[], None]:
@@ -159,10 +159,10 @@ def main(
                     return
                 if {"-m", "--multirun"} & set(arguments):
                     raise SettingsError("--multirun is refused: a sweep schedules its own trials; run it once")
-                if study is not None:
-                    refuse_swept(swept, arguments, literal(root))
-                    if not any(argument.startswith("dataset=") for argument in arguments):
-                        sys.argv.append(f"dataset={dataset_of(study, root)}")
+                refuse_swept(swept, arguments, literal(root))
+                named = dataset_of(study, root) if study is not None else dataset
+                if named is not None and not any(argument.startswith("dataset=") for argument in arguments):
+                    sys.argv.append(f"dataset={named}")
                 if not any(argument.startswith("-") for argument in arguments):
                     load(
                         sys.argv[1:], root=root

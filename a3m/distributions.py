@@ -10,6 +10,7 @@ The same text stands in a YAML file, in a sweep file and on the command line.
 
 import json
 import math
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from typing import Any
 import yaml
 
 from a3m.errors import SettingsError
+from a3m.points import varied
+from a3m.relevance import trial_settings
+from a3m.settings import Method, Params
 
 KINDS = ("uniform", "loguniform", "integer", "choice")
 LINE = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
@@ -43,6 +47,22 @@ class Distribution:
     def drawn(self, value: Any) -> Any:
         """The inverse of `value`."""
         return json.dumps(value) if self.kind == "choice" else value
+
+    def draw(self, rng: random.Random) -> Any:
+        """A value at random."""
+        if self.kind == "choice":
+            return self.value(rng.choice(self.choices))
+        if self.kind == "loguniform":
+            return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return self.inside(rng.uniform(self.low, self.high + (self.step or 0.0)))
+
+    def inside(self, number: float) -> Any:
+        """The nearest value of the distribution to a number: within the ends, on a step, whole where it must be."""
+        step = self.step or (1.0 if self.kind == "integer" else None)
+        if step is not None:
+            number = self.low + step * round((number - self.low) / step)
+            number -= step * (number > self.high)
+        return self.value(min(max(number, self.low), self.high))
 
     def ends(self) -> list[Any]:
         """Values that stand for all when the setting's type is checked: every choice, or both ends."""
@@ -92,11 +112,12 @@ def _distribution(line: str, kind: str, inner: str) -> Distribution:
         return Distribution(kind, choices=names)
     wanted = 2 if kind == "loguniform" else 3
     if not 2 <= len(values) <= wanted or not all(_is_number(value) for value in values):
-        step = "" if kind == "loguniform" else " and, if you like, a step"
-        raise SettingsError(f"search.space: {line}: {kind} takes two numbers, the least and the greatest{step}")
+        further = "" if kind == "loguniform" else " and, if you like, a step"
+        raise SettingsError(f"search.space: {line}: {kind} takes two numbers, the least and the greatest{further}")
     if kind == "integer" and not all(float(value).is_integer() for value in values):
         raise SettingsError(f"search.space: {line}: integer takes whole numbers")
-    low, high, step = (*map(float, values), None)[:3] if len(values) == 2 else map(float, values)
+    low, high = float(values[0]), float(values[1])
+    step = float(values[2]) if len(values) == 3 else None
     if not low < high:
         raise SettingsError(f"search.space: {line}: the least value comes first: {low:g} is not less than {high:g}")
     if kind == "loguniform" and low <= 0:
@@ -118,3 +139,49 @@ def _number(value: Any) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- what may be searched -----------------------------------------------------------------------------------------------
+
+SECTIONS = ("backbone", "baseline1", "head", "loss", "method", "recipe", "train")
+FIXED = {
+    "train.on": "a search trains on the training part alone and looks at the validation part",
+    "train.epochs": "trials are compared after equal numbers of epochs",
+    "train.device": "it says where a trial runs",
+    "backbone.weights": "give it as a setting of the search",
+}
+DRAWS = 32
+
+
+def check_space(params: Params, space: Space, methods: Mapping[str, Method]) -> None:
+    """Refuse what is no setting of a trial, values of a wrong type, and settings that no trial of the space would read."""
+    if not space:
+        raise SettingsError(f"search.space is empty: {EXAMPLE}")
+    for path, one in space.items():
+        if path in FIXED:
+            raise SettingsError(f"search.space: {path} cannot be searched: {FIXED[path]}")
+        if path.partition(".")[0] not in SECTIONS:
+            raise SettingsError(f"search.space: {path} cannot be searched: expected a setting of {', '.join(SECTIONS)}")
+        for value in one.ends():
+            try:
+                varied(params, {path: value}, methods)
+            except SettingsError as error:
+                raise SettingsError(f"search.space: {path}={one}: {error}") from None
+    rng = random.Random(0)
+    unread = set(space)
+    for _ in range(DRAWS):
+        values = {path: one.draw(rng) for path, one in space.items()}
+        settings = trial_settings(varied(params, in_order(values), methods), 0)
+        for path in sorted(unread):
+            other = values | {path: space[path].draw(rng)}
+            if trial_settings(varied(params, in_order(other), methods), 0) != settings:
+                unread.discard(path)
+    if unread:
+        raise SettingsError(
+            f"search.space: {', '.join(sorted(unread))}: no trial of this search reads it (method={params.method.name})"
+        )
+
+
+def in_order(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The method first: it brings settings of its own, which the others may change."""
+    return {path: values[path] for path in sorted(values, key=lambda path: (path != "method", path))}

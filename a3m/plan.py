@@ -55,7 +55,7 @@ def expand(
     `seeds` at the top of the settings overrides both. What the study's section says of a method (`own`) is set, but is no part of
     the point: it belongs to the method and not to what the study varies.
     """
-    section = get(params, study)
+    section = get(params, study) if hasattr(params, study) else params.search  # a search may have any name
     usual, own = section.seeds, getattr(section, "own", {})
     points = [
         ({k: v for k, v in point.items() if k != "seeds"}, params.seeds or point.get("seeds", usual)) for point in space

@@ -523,8 +523,9 @@ class Recorder:
                 client.update_run(found.run_id, status=RUNNING)
                 tags = [RunTag(name, value) for name, value in begin["tags"].items()]
                 client.log_batch(found.run_id, tags=tags)
-                if "failure" in found.tags:
-                    client.delete_tag(found.run_id, "failure")
+                for name in ("failure", "stopped"):  # of how it ended before
+                    if name in found.tags:
+                        client.delete_tag(found.run_id, name)
                 run = client.get_run(found.run_id)
             # Also when it continues: the attempt before may have been killed before they were written.
             missing = [Param(*item) for item in begin["params"].items() if item[0] not in run.data.params]

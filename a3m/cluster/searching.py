@@ -145,14 +145,14 @@ def _suggestions(start: Begun, scheduler: Any) -> Any:
                 history = [value for _, value in sorted(one.history.items())]
                 failed, stopped = one.outcome == "failed", one.outcome == "stopped"
                 self.add_evaluated_point(
-                    drawn(one), one.value, error=failed, pruned=stopped, intermediate_values=history
+                    drawn(one), one.value or 0.0, error=failed, pruned=stopped, intermediate_values=history
                 )
 
         def suggest(self, trial_id: str) -> Any:
             if not self.exhausted:
                 for attempt in range(DUPLICATES):
                     name = f"{trial_id}.{self.next}.{attempt}"
-                    config = super().suggest(name)
+                    config: Any = super().suggest(name)
                     values = {path: one.value(config[path]) for path, one in start.space.items()}
                     job = start.job(values)
                     if job["key"] not in self.known:
@@ -221,7 +221,7 @@ def _halving(start: Begun) -> Any:
                 self.decide(None, key, {"epoch": epoch, start.metric: value})
 
         def decide(self, controller: Any, key: str, result: dict[str, Any]) -> str:
-            named = SimpleNamespace(trial_id=key)  # Tune gives a trial that goes on another id
+            named: Any = SimpleNamespace(trial_id=key)  # Tune gives a trial that goes on another id
             if key not in self.known:
                 self.known.add(key)
                 super().on_trial_add(controller, named)
