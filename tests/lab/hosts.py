@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 ENTER = Path(__file__).with_name("enter.py")
+PLACE = Path("/var/tmp")  # outside /tmp, which each host has for itself
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")  # control groups of version 1
 
 # The first process of a host: it also reaps orphans, else a killed process would stay visible as a zombie.
@@ -76,7 +77,7 @@ class Host:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "tmp").chmod(0o1777)
         if memory:
-            group = MEMORY_GROUPS / f"a3m-lab-{lab.id}-{name}"
+            group = MEMORY_GROUPS / f"{lab.base.name}-{name}"
             group.mkdir(exist_ok=True)
             (group / "memory.limit_in_bytes").write_text(str(memory))
             self.group = str(group)
@@ -231,7 +232,7 @@ class Plain(Host):
 class Lab:
     """The hosts of one test session, their network, and the folder that all of them share at the same path.
 
-    Use it as a context manager. `base` lies outside /tmp, which each host has for itself.
+    Use it as a context manager.
     """
 
     def __init__(self) -> None:
@@ -245,7 +246,10 @@ class Lab:
         self.subnet = f"10.{128 + number // 256 % 100}.{number % 256}"
 
     def __enter__(self) -> "Lab":
-        self.base = Path(tempfile.mkdtemp(prefix=f"a3m-lab-{self.id}-", dir="/var/tmp"))
+        for stale in PLACE.glob("a3m-lab-*"):
+            if not psutil.pid_exists(int(stale.name.split("-")[2])):
+                _remove(stale)
+        self.base = Path(tempfile.mkdtemp(prefix=f"a3m-lab-{os.getpid()}-", dir=PLACE))
         self.base.chmod(0o755)  # PostgreSQL's own user must pass
         self.shared = self.base / "shared"
         self.shared.mkdir()
@@ -259,6 +263,15 @@ class Lab:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def mount(self, name: str, megabytes: int) -> Path:
+        """A small file system in the shared folder, one that can be filled. Before the first host is made: hosts see it then."""
+        folder = self.shared / name
+        folder.mkdir()
+        assert not self.hosts, "hosts that are there would not see it"
+        if not self.without:
+            _tool("mount", ["-t", "tmpfs", "-o", f"size={megabytes}m", "a3m-lab", str(folder)], None)
+        return folder
 
     @property
     def kind(self) -> str:
@@ -315,11 +328,7 @@ class Lab:
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
-        for host in self.hosts.values():
-            if host.group:
-                with contextlib.suppress(OSError, AssertionError):
-                    wait_for(lambda group=host.group: _removed(group), 10, "its control group is empty")
-        shutil.rmtree(self.base, ignore_errors=True)
+        _remove(self.base)
 
 
 def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
@@ -361,10 +370,22 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _removed(group: str) -> bool:
+def _remove(base: Path) -> None:
+    """What a laboratory leaves outside its namespaces: mounts and files below its folder, and control groups."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for folder in mounted:
+        if folder.startswith(f"{base}/"):
+            _tool("umount", ["-l", folder], None)
+    for group in MEMORY_GROUPS.glob(f"{base.name}-*"):
+        with contextlib.suppress(OSError, AssertionError):
+            wait_for(lambda group=group: _removed(group), 10, "its control group is empty")
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def _removed(group: Path) -> bool:
     with contextlib.suppress(OSError):
-        Path(group).rmdir()
-    return not Path(group).exists()
+        group.rmdir()
+    return not group.exists()
 
 
 def _ip(*arguments: str, inside: int | None = None) -> None:

@@ -1,0 +1,402 @@
+"""A cluster that is killed in every way the issue names, with a real sweep on it; `make test-cluster` runs this file.
+
+One head and two workers as hosts of their own, an MLflow server on PostgreSQL, one shared folder (tests/lab). Each test does
+one thing to a sweep that runs, then holds what came out against the same sweep undisturbed: results and tables byte for byte,
+in MLflow one finished run a trial with each epoch once, and in the log of checkpoints nothing trained again that was finished.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.hosts import Lab, wait_for
+from lab.project import Run, Study, Trained, copy_project, pack, timed
+from lab.services import Cluster, Tracking, postgresql
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+
+# Six variants of eight epochs: a trial of some seconds, the sweep of half a minute on two quiet cores.
+SETTINGS = ("profile=smoke", "train.epochs=8", "ablation.groups=[]", "ablation.beside=[]", "train.device=cpu")
+TRIALS, EPOCHS = 6, 8
+WORKERS = 2
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    try:
+        postgresql()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    with Lab() as made:
+        made.mount("small", 24)
+        print(f"\nthe laboratory: {made.kind}")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def services(lab: Lab) -> Iterator[tuple[Cluster, Tracking]]:
+    """Ray and MLflow, started side by side."""
+    tracking, cluster = Tracking(lab), Cluster(lab, WORKERS)
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            tracking.start()
+        except BaseException as error:
+            failures.append(error)
+
+    beside = threading.Thread(target=start)
+    beside.start()
+    try:
+        cluster.start()
+    finally:
+        beside.join()
+    assert not failures, failures
+    yield cluster, tracking
+    tracking.close()
+
+
+@pytest.fixture(scope="session")
+def project(lab: Lab, services: tuple[Cluster, Tracking]) -> Path:
+    folder = lab.shared / "project"
+    copy_project(folder)
+    pack(services[0].head, folder, "profile=smoke")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(project: Path, services: tuple[Cluster, Tracking]) -> dict[str, bytes]:
+    """What the sweep leaves that nobody disturbs: results and tables."""
+    cluster, tracking = services
+    sweep = Study(cluster, tracking, project, project.parent / "state-undisturbed", *SETTINGS)
+    sweep.clear()
+    with Trained(sweep.state) as trained, timed() as took:
+        said = sweep.start().finished()
+    sweep.tables()
+    note("undisturbed", took["seconds"], trained)
+    assert "6 finished trials of 6" in said
+    files = sweep.files()
+    trials, _ = sweep.runs()
+    check_runs(trials, *sweep.runs()[1:])
+    assert {run.tags["host"] for run in trials} == (
+        {"worker1", "worker2"} if not cluster.lab.without else {os.uname()[1]}
+    )
+    assert not trained.again()
+    assert sum(trained.epochs().values()) == TRIALS * EPOCHS, "the log of checkpoints misses none"
+    assert b"finished" in files["results/ablation.csv"]
+    return files
+
+
+@pytest.fixture
+def sweep(
+    request: pytest.FixtureRequest, undisturbed: dict[str, bytes], project: Path, services: tuple[Cluster, Tracking]
+) -> Study:
+    """The study before its first trial, on a cluster and a store that are whole."""
+    cluster, tracking = services
+    heal(cluster, tracking)
+    name = request.node.name.removeprefix("test_")[:40].replace("[", "-").replace("]", "")
+    made = Study(cluster, tracking, project, project.parent / f"state-{name}", *SETTINGS)
+    made.clear()
+    return made
+
+
+@pytest.fixture
+def trained(sweep: Study) -> Iterator[Trained]:
+    with Trained(sweep.state) as watching:
+        yield watching
+
+
+def heal(cluster: Cluster, tracking: Tracking) -> None:
+    """Mend what the last test broke, and leave alone what is whole."""
+    for host in cluster.lab.hosts.values():
+        if host.separate and host.name in cluster.names:
+            host.mend()
+    del cluster.names[WORKERS:]
+    if not tracking.answers():
+        tracking.stop_server()
+        tracking.start_server()
+    try:
+        alive = cluster.alive()
+    except AssertionError:
+        alive = -1
+    if alive != WORKERS:
+        for name in list(cluster.lab.hosts):
+            if name.startswith("worker"):
+                cluster.lab.hosts[name].kill()
+        cluster.start()
+
+
+MEASURED: list[dict[str, object]] = []
+
+
+def note(what: str, seconds: float, trained: Trained, **more: object) -> None:
+    """Keep what was measured; A3M_FAULTS names a file that gets it all."""
+    repeated = sum(trained.again().values())
+    MEASURED.append({"fault": what, "seconds": round(seconds, 1), "epochs trained again": repeated, **more})
+    print(f"\n{MEASURED[-1]}")
+    if "A3M_FAULTS" in os.environ:
+        Path(os.environ["A3M_FAULTS"]).write_text(json.dumps(MEASURED, indent=1))
+
+
+def check_runs(trials: list[Run], studies: list[Run]) -> None:
+    """One finished run a trial, each epoch once and in order; one run of the study; nothing is left running."""
+    assert len(trials) == TRIALS
+    assert len({run.key for run in trials}) == TRIALS, "a run is doubled"
+    assert {run.status for run in trials} == {"FINISHED"}
+    for run in trials:
+        assert run.steps == list(range(1, EPOCHS + 1)), f"{run.key}: each epoch once, in order"
+    assert [run.status for run in studies] == ["FINISHED"], "one run of the study"
+
+
+def finished_runs(sweep: Study) -> dict[str, Run]:
+    return {run.key: run for run in sweep.runs()[0] if run.status == "FINISHED"}
+
+
+def check(sweep: Study, undisturbed: dict[str, bytes], trained: Trained, before: dict[str, Run], again: int) -> None:
+    """Everything that must hold after any fault.
+
+    `before` are the runs that were finished when it happened: nothing of them may have changed. `again` is the number of epochs
+    that may have been trained twice: those since the last checkpoint of each trial that was cut off.
+    """
+    sweep.tables()
+    files = sweep.files()
+    assert files.keys() == undisturbed.keys()
+    for name, data in files.items():
+        assert data == undisturbed[name], f"{name} differs from that of the undisturbed sweep"
+    trials, studies = sweep.runs()
+    check_runs(trials, studies)
+    after = {run.key: run for run in trials}
+    for key, run in before.items():
+        assert (after[key].run_id, after[key].started, after[key].ended) == (run.run_id, run.started, run.ended), (
+            f"{key} was finished and was touched again"
+        )
+        assert trained.last(key) * 1000 <= run.ended, f"{key} was trained after it was finished"
+        assert set(trained.epochs(key).values()) == {1}
+    assert sum(trained.again().values()) <= again, trained.again()
+    assert sum(trained.epochs().values()) >= TRIALS * EPOCHS
+    assert not sweep.leases(), "a lease is left"
+
+
+# --- processes and machines -----------------------------------------------------------------------------------------------
+
+
+def test_a_trials_process_is_killed(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        key = sweep.wait_for_epoch(3, driver)
+        lease, before = sweep.leases()[key], finished_runs(sweep)
+        host = sweep.cluster.lab.hosts.get(lease["host"], sweep.cluster.head)
+        host.call("kill", "-9", str(lease["pid"]))
+        driver.finished()
+    note("trial's process killed", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=1)
+
+
+def test_a_worker_node_is_killed(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        sweep.wait_for_epoch(3, driver, host="worker1")
+        before = finished_runs(sweep)
+        sweep.cluster.kill_worker("worker1")
+        driver.finished()
+    note("worker node killed", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=1)
+
+
+def test_a_worker_joins_late_and_gets_work(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    cluster = sweep.cluster
+    cluster.kill_worker("worker2")
+    wait_for(lambda: cluster.alive() == 1, 90, "the head has noticed that a worker is gone", 0.5)
+    with timed() as took:
+        driver = sweep.start()
+        sweep.wait_for_epoch(2, driver)
+        cluster.start_worker("worker2")
+        driver.finished()
+    note("worker joins late", took["seconds"], trained)
+    check(sweep, undisturbed, trained, {}, again=0)
+    assert "worker2" in {run.tags["host"] for run in sweep.runs()[0]}, "the late worker has trained something"
+
+
+# --- the driver and the head ------------------------------------------------------------------------------------------------
+
+
+def test_the_driver_is_killed_and_the_command_given_again(
+    sweep: Study, undisturbed: dict[str, bytes], trained: Trained
+) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        wait_for(lambda: finished_runs(sweep), 240, "a trial is finished", 0.3)
+        sweep.wait_for_epoch(2, driver)
+        before = finished_runs(sweep)
+        driver.kill()
+        said = sweep.start().finished()
+    assert "finished, reused" in said
+    note("driver killed -9", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=4)
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+def test_ctrl_c(sweep: Study, undisturbed: dict[str, bytes], trained: Trained, times: int) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        wait_for(lambda: finished_runs(sweep), 240, "a trial is finished", 0.3)
+        sweep.wait_for_epoch(2, driver)
+        driver.signal()
+        if times == 2:
+            time.sleep(0.5)
+            driver.signal()
+        with timed() as ending:
+            said = driver.finished(130, seconds=60)
+        assert "goes on" in said, "it says how to go on"
+        if times == 1:
+            trials, studies = sweep.runs()
+            assert not [run for run in trials + studies if run.status == "RUNNING"], "it ends cleanly"
+        before = finished_runs(sweep)
+        assert "interrupted, continued" in sweep.start().finished()
+    note(
+        f"Ctrl-C {'once' if times == 1 else 'twice'}", took["seconds"], trained, ended_after=round(ending["seconds"], 1)
+    )
+    check(sweep, undisturbed, trained, before, again=4)
+
+
+def test_the_head_is_killed_and_the_whole_cluster_started_anew(
+    sweep: Study, undisturbed: dict[str, bytes], trained: Trained
+) -> None:
+    """Ray's processes on the head are killed, so that the driver lives to notice it."""
+    cluster = sweep.cluster
+    with timed() as took:
+        driver = sweep.start()
+        wait_for(lambda: finished_runs(sweep), 240, "a trial is finished", 0.3)
+        sweep.wait_for_epoch(2, driver)
+        before = finished_runs(sweep)
+        for process in cluster.head.processes():
+            if process.name() in ("gcs_server", "raylet"):
+                process.kill()
+        with timed() as noticed:
+            said = driver.finished(1, seconds=120)
+        assert "cluster was lost" in said
+        cluster.kill()
+        cluster.start()
+        said = sweep.start().finished()
+    assert "finished, reused" in said
+    note("head killed, cluster anew", took["seconds"], trained, driver_ended_after=round(noticed["seconds"], 1))
+    check(sweep, undisturbed, trained, before, again=4)
+
+
+def test_every_host_of_the_cluster_is_killed_at_once(
+    sweep: Study, undisturbed: dict[str, bytes], trained: Trained
+) -> None:
+    """A power cut: driver, head and workers."""
+    with timed() as took:
+        driver = sweep.start()
+        wait_for(lambda: finished_runs(sweep), 240, "a trial is finished", 0.3)
+        sweep.wait_for_epoch(2, driver)
+        before = finished_runs(sweep)
+        sweep.cluster.kill()
+        driver.process.wait(30)
+        sweep.cluster.start()
+        said = sweep.start().finished()
+    assert "finished, reused" in said
+    note("all hosts killed", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=4)
+
+
+# --- MLflow and PostgreSQL ------------------------------------------------------------------------------------------------
+
+
+def test_the_mlflow_server_is_down_for_a_minute(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        sweep.wait_for_epoch(2, driver)
+        before = finished_runs(sweep)
+        sweep.tracking.stop_server()
+        time.sleep(60)
+        sweep.tracking.start_server()
+        driver.finished()
+    note("MLflow server down for 60 s", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=0)
+
+
+def test_postgresql_is_restarted(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        sweep.wait_for_epoch(2, driver)
+        before = finished_runs(sweep)
+        sweep.tracking.stop_postgresql("immediate")
+        time.sleep(5)
+        sweep.tracking.start_postgresql()
+        driver.finished()
+    note("PostgreSQL crashed and restarted", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=0)
+
+
+# --- storage ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_cut_to_half_its_length(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    with timed() as took:
+        driver = sweep.start()
+        key = sweep.wait_for_epoch(4, driver)
+        driver.signal()
+        driver.finished(130, seconds=60)
+        before = finished_runs(sweep)
+        assert key not in before
+        newest = sweep.checkpoints(key)[-1]
+        with newest.open("r+b") as file:
+            file.truncate(newest.stat().st_size // 2)
+        sweep.start().finished()
+    note("checkpoint cut to half", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=5)
+    assert trained.epochs(key)[key, int(newest.name[:6])] == 2, (
+        "the checkpoint before it was used, and its epoch trained again"
+    )
+    assert trained.epochs(key)[key, 1] == 1, "not from the beginning"
+
+
+def test_the_storage_is_full(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
+    """The state folder lies on a file system of its own, which something else fills while trials run."""
+    sweep.state = sweep.cluster.lab.shared / "small" / "state"
+    trained.state = sweep.state
+    with timed() as took:
+        driver = sweep.start()
+        sweep.wait_for_epoch(2, driver)
+        fill(sweep.cluster.lab.shared / "small" / "filling")
+        said = driver.finished(1)
+        assert "No space left on device" in said
+        assert "store.state" in said, "the remedy is named"
+        before = finished_runs(sweep)
+        trials, studies = sweep.runs()
+        assert not [run for run in trials + studies if run.status == "RUNNING"]
+        (sweep.cluster.lab.shared / "small" / "filling").unlink()
+        sweep.start().finished()
+    note("storage full", took["seconds"], trained)
+    check(sweep, undisturbed, trained, before, again=TRIALS)
+
+
+def fill(path: Path) -> None:
+    """Write a file until there is no room for one more byte."""
+    size = 1 << 20
+    with path.open("wb", buffering=0) as file:
+        while size:
+            try:
+                file.write(b"\0" * size)
+            except OSError:
+                size //= 2
+
+
+# --- several drivers --------------------------------------------------------------------------------------------------------
+
+
+def test_two_drivers_ask_for_the_same_study_at_once(
+    sweep: Study, undisturbed: dict[str, bytes], trained: Trained
+) -> None:
+    with timed() as took:
+        drivers = [sweep.start(), sweep.start()]
+        for driver in drivers:
+            driver.finished()
+    note("two drivers at once", took["seconds"], trained)
+    check(sweep, undisturbed, trained, {}, again=0)
