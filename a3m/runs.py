@@ -130,7 +130,7 @@ class Store:
         best: dict[str, Found] = {}
         if not experiment:
             return best
-        for run in self._search([experiment], f"tags.`{tag}` LIKE '{value}'"):
+        for run in self._search([experiment], f"tags.{_named(tag)} LIKE {_quoted(value)}"):
             found = _found(run, tag)
             other = best.get(found.key)
             if other is None or _rank(found) < _rank(other):
@@ -154,7 +154,7 @@ class Store:
         A study that has nothing to train is not reopened, so that its run keeps the time that it took. `lease` says where to see
         whether its driver is alive.
         """
-        condition = f"tags.study = '{study}' AND tags.space = '{digest}'"
+        condition = f"tags.study = {_quoted(study)} AND tags.space = {_quoted(digest)}"
         tags = {
             "study": study,
             "space": digest,
@@ -177,7 +177,7 @@ class Store:
 
     def running(self, experiment: str, tag: str, value: str) -> list[Found]:
         """The runs of an experiment with this tag that are RUNNING."""
-        condition = f"tags.`{tag}` = '{value}' AND attributes.status = '{RUNNING}'"
+        condition = f"tags.{_named(tag)} = {_quoted(value)} AND attributes.status = '{RUNNING}'"
         return [_found(run, tag) for run in self._search([experiment], condition)]
 
     def end(self, run_id: str, status: str) -> None:
@@ -211,6 +211,19 @@ class Store:
 
 def _page(experiments: list[str], condition: str, token: str | None) -> "Callable[[MlflowClient], Any]":
     return lambda client: client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
+
+
+def _quoted(value: str) -> str:
+    """A value in a filter, whose grammar knows no escapes: with a quote it would end early and ask for something else."""
+    if "'" in value or "\\" in value:
+        raise SettingsError(f"{value!r}: a name that runs are searched by holds no quotes and no backslashes")
+    return f"'{value}'"
+
+
+def _named(tag: str) -> str:
+    if "`" in tag:
+        raise SettingsError(f"{tag!r}: a name that runs are searched by holds no backticks")
+    return f"`{tag}`"
 
 
 # --- which store, and what its errors mean ------------------------------------------------------------------------------
