@@ -116,7 +116,7 @@ def clean(params: Params, root: Path) -> None:
             print(f"{key}: trained before, {f'not delivered to MLflow: {reason}' if reason else 'delivered to MLflow'}")
         finished = {
             key
-            for name in config.options("dataset")
+            for name in {*config.options("dataset"), *pending.values()}
             for key, found in store.find(store.experiment(name, root, create=False)).items()
             if found.status == runs.FINISHED
         }

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ class Spool:
         self.refused: Exception | None = None
         self._deliver = deliver
         self._lock = threading.Condition()
-        self._closed = False
+        self._closed = self._away = False
         self.guard()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +75,17 @@ class Spool:
             self._lock.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all is delivered, at most so long -> whether it is. Raises LeaseLost."""
+        """Wait until all is delivered -> whether it is. Raises LeaseLost.
+
+        A store that is away is given up after `seconds`; one that takes long over what it was given, such as weights, is not.
+        """
+        deadline = time.monotonic() + seconds
         with self._lock:
-            self._lock.wait_for(lambda: not self._waiting or self.refused is not None, seconds)
+            while self._waiting and self.refused is None:
+                left = deadline - time.monotonic()
+                if left <= 0 and self._away:
+                    break
+                self._lock.wait(left if left > 0 else None)
             if isinstance(self.refused, LeaseLost):
                 raise self.refused
             return not self._waiting
@@ -110,6 +119,8 @@ class Spool:
                 _write_cursor(self.path, self.address, end)
             except StoreAway:
                 with self._lock:
+                    self._away = True
+                    self._lock.notify_all()
                     if self._lock.wait_for(lambda: self._closed, next(waits)):
                         return
                 continue
@@ -121,6 +132,7 @@ class Spool:
             waits = delays()
             with self._lock:
                 self._waiting.popleft()
+                self._away = False
                 self._lock.notify_all()
 
 

@@ -111,7 +111,7 @@ class _Call:
         store = self.store
         found = _settled(self.params, planned, store, self.experiment)
         kept = [one for one in found if one.state == "undelivered"]
-        if kept:  # the store answers again
+        if kept and status == runs.FINISHED:  # the store answers again
             lost |= deliver_kept(self.console, kept, self.job)
             found = _settled(self.params, planned, store, self.experiment)
         rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
