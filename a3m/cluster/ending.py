@@ -1,24 +1,24 @@
 """How a sweep ends before its time: Ctrl-C once and twice, and a cluster whose head is gone."""
 
+import atexit
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
+
+from a3m.errors import UserError
 
 FIRST = "\ninterrupted: the trials are being stopped, which takes some seconds; Ctrl-C again ends at once\n"
 AGAIN = "\nended at once: what was finished is kept, and the same command goes on after the last whole epochs\n"
 LOST = "the cluster was lost: {}. What was finished is kept: start the cluster again, and the same command goes on"
 
 CHECK_SECONDS = 2.0
-AWAY_SECONDS = 40.0  # without a head: below the 60 s after which Ray aborts the driver's process without a word of ours
-REFUSED_SECONDS = 10.0  # the head's machine answers, but Ray's head process is gone
-EXIT_SECONDS = 20.0  # for ending in good order; calls into a Ray that is gone may wait for ever
-
-
-class ClusterLost(BaseException):
-    """The head of the cluster is gone. Not an Exception: Tune would first wait for actors that nobody can stop any more."""
+AWAY_SECONDS = 40.0  # nobody answers: well below the 60 s after which Ray aborts the driver's process
+REFUSED_SECONDS = 10.0  # the head's machine answers, but its Ray is gone
 
 
 class CtrlC:
@@ -48,50 +48,65 @@ class CtrlC:
         os.write(2, FIRST.encode())
 
 
-class Watch:
-    """Looks whether the head of the cluster answers: `lost` says since when it does not, '' while it does.
+def apart(work: Callable[["Watch"], None]) -> None:
+    """Do `work` in a thread and wait for it. Raises what it raised, and UserError as soon as its watch finds the cluster lost.
 
-    Ray itself aborts a driver that has not reached its head for 60 s, without running any `finally`. Whoever sees `lost` ends
-    in good order; what hangs in a call into Ray all the same is ended with a message after EXIT_SECONDS.
+    Without a head, calls into Ray do not come back: after 60 s Ray aborts the process instead, without running any `finally`.
+    The thread that hangs in one is left behind, so that results can still be written.
     """
+    watch = Watch()
+    raised: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work(watch)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    while thread.is_alive() and not watch.lost:
+        thread.join(CHECK_SECONDS / 10)
+    watch.stop.set()
+    if watch.lost:
+        atexit.register(_leave)
+        raise UserError(LOST.format(watch.lost))
+    if raised:
+        raise raised[0]
+
+
+def _leave() -> None:
+    """Before Ray's own handler at exit, which would wait for the head."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(UserError.code)
+
+
+class Watch:
+    """Looks from `begin` on whether the head of the cluster answers; `lost` is '' while it does, then says since when not."""
 
     def __init__(self) -> None:
         self.lost = ""
-        self._stop = threading.Event()
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
+        self.stop = threading.Event()
 
     def begin(self) -> None:
-        """Watch the head of the cluster that this process has joined. Ray's client notices a lost head by itself."""
+        """Watch the cluster that this process has joined. Ray's client notices a lost head by itself."""
         import ray
 
-        if ray.util.client.ray.is_connected():
-            return
-        address = ray.get_runtime_context().gcs_address
-        threading.Thread(target=self._watch, args=(address,), daemon=True).start()
-
-    def check(self) -> None:
-        """Raise ClusterLost when the head is gone."""
-        if self.lost:
-            raise ClusterLost(self.lost)
+        if not ray.util.client.ray.is_connected():
+            address = ray.get_runtime_context().gcs_address
+            threading.Thread(target=self._watch, args=(address,), daemon=True).start()
 
     def _watch(self, address: str) -> None:
         answered = time.monotonic()
-        while not self._stop.wait(CHECK_SECONDS):
+        while not self.stop.wait(CHECK_SECONDS):
             said = _knock(address)
             if said == "":
                 answered = time.monotonic()
             away = time.monotonic() - answered
             if away > (REFUSED_SECONDS if said == "refused" else AWAY_SECONDS):
                 self.lost = f"its head {address} has not answered for {away:.0f} s"
-                break
-        if self.lost and not self._stop.wait(EXIT_SECONDS):
-            os.write(2, f"error: {LOST.format(self.lost)}\n".encode())
-            os._exit(1)
+                return
 
 
 def _knock(address: str) -> str:

@@ -7,7 +7,7 @@ trial's key, so what is missing is decided by looking there, never by restoring 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from a3m.cluster.ending import LOST, ClusterLost, CtrlC, Watch
+from a3m.cluster.ending import LOST, CtrlC, Watch, apart
 from a3m.cluster.session import connected
 from a3m.cluster.tuning import EXCHANGE_SECONDS, Ended, Event, Exchange, Job, Perform, experiment, reason
 from a3m.errors import InterruptedByUser, UserError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CRASHES = 3  # of Tune itself, without an outcome of any job between them, before we give up
 WAVE = 500
+
+Tuned = Callable[[], dict[str, Any]]  # further arguments of tune.TuneConfig, made where Tune runs
+Tune = Callable[..., Ended]  # (jobs, at most so many at a time, tuned=None): one experiment
 
 
 def run(
@@ -28,40 +31,66 @@ def run(
     Raises InterruptedByUser after Ctrl-C, UserError when the cluster was lost.
     """
     waiting = {job["key"]: job for job in jobs}
-    with CtrlC() as ctrl_c, Watch() as watch:
 
-        def heard(key: str, result: dict[str, Any]) -> None:
-            if "outcome" in result:
-                waiting.pop(key, None)
-            event(key, result)
+    def heard(key: str, result: dict[str, Any]) -> None:
+        if "outcome" in result:
+            waiting.pop(key, None)
+        event(key, result)
 
-        def exchange(events: list[Event]) -> bool:
-            for key, result in events:
-                heard(key, result)
-            watch.check()
-            return ctrl_c.pressed
+    def decide(tune: Tune, stopped: Callable[[], bool]) -> None:
+        _rounds(waiting, settings.max_concurrent, heard, tune, stopped)
 
+    if scheduled(settings, train, perform, heard, decide) and waiting:
+        raise InterruptedByUser("interrupted: nothing is lost; the same command goes on where this one stopped")
+
+
+def scheduled(
+    settings: "Cluster",
+    train: "Train",
+    perform: Perform,
+    event: Callable[[str, dict[str, Any]], None],
+    decide: Callable[[Tune, Callable[[], bool]], None],
+) -> bool:
+    """Start or join a Ray and let `decide(tune, stopped)` run one experiment after another -> whether Ctrl-C was pressed.
+
+    Raises UserError when the cluster was lost.
+    """
+    failed: list[Exception] = []
+
+    def exchange(events: list[Event]) -> bool:
         try:
-            with connected(settings, train) as resources:
-                watch.begin()
+            for key, result in events:
+                event(key, result)
+        except Exception as error:  # Tune would take it for its own
+            failed.append(error)
+        return ctrl_c.pressed or bool(failed)
 
-                def tune(keys: list[str], concurrent: int) -> Ended:
-                    chosen = [waiting[key] for key in keys]
-                    return one_experiment(chosen, perform, resources, concurrent, settings.retries, exchange)
+    def work(watch: Watch) -> None:
+        with connected(settings, train) as resources:
+            watch.begin()
 
-                _rounds(waiting, settings.max_concurrent, ctrl_c, heard, tune)
-        except (ClusterLost, ConnectionError) as error:  # Ray's client raises the latter
+            def tune(jobs: list[Job], concurrent: int, tuned: Tuned | None = None) -> Ended:
+                ended = _experiment(jobs, perform, resources, concurrent, settings.retries, exchange, tuned)
+                if failed:
+                    raise failed[0]
+                return ended
+
+            decide(tune, lambda: ctrl_c.pressed)
+
+    with CtrlC() as ctrl_c:
+        try:
+            apart(work)
+        except ConnectionError as error:  # of Ray's client
             raise UserError(LOST.format(str(error).strip().splitlines()[0])) from error
-        if ctrl_c.pressed and waiting:
-            raise InterruptedByUser("interrupted: nothing is lost; the same command goes on where this one stopped")
+        return ctrl_c.pressed
 
 
 def _rounds(
     waiting: dict[str, Job],
     concurrent: int,
-    ctrl_c: CtrlC,
     heard: Callable[[str, dict[str, Any]], None],
-    tune: Callable[[list[str], int], Ended],
+    tune: Tune,
+    stopped: Callable[[], bool],
 ) -> None:
     """Experiments until no job is waiting.
 
@@ -70,12 +99,12 @@ def _rounds(
     """
     suspects: set[str] = set()
     crashes = 0
-    while waiting and not ctrl_c.pressed:
+    while waiting and not stopped():
         free = [key for key in waiting if key not in suspects]
         chosen = free[:WAVE] or list(waiting)[:1]
         known = len(suspects) - len(waiting)  # grows by each outcome and each suspect
-        ended = tune(chosen, concurrent if free else 1)
-        if ended.memory and not ctrl_c.pressed:
+        ended = tune([waiting[key] for key in chosen], concurrent if free else 1)
+        if ended.memory and not stopped():
             if not free:
                 heard(chosen[0], {"outcome": "lost", "reason": ended.crash})
             for key in set(ended.suspects) & set(waiting):
@@ -86,14 +115,14 @@ def _rounds(
             raise UserError(f"Ray Tune stopped {crashes} times: {ended.crash or 'trials ended without an outcome'}")
 
 
-def one_experiment(
+def _experiment(
     jobs: list[Job],
     perform: Perform,
     resources: dict[str, float],
     concurrent: int,
     retries: int,
     exchange: Exchange,
-    tuned: Callable[[], dict[str, Any]] | None = None,
+    tuned: Tuned | None,
 ) -> Ended:
     """One experiment (a3m.cluster.tuning): in this process, or for a driver that is Ray's client (ray://) on the cluster's head.
 
@@ -128,7 +157,7 @@ def _on_head(
     concurrent: int,
     retries: int,
     mailbox: Any,
-    tuned: Callable[[], dict[str, Any]] | None,
+    tuned: Tuned | None,
 ) -> Ended:
     import ray
 

@@ -15,9 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from a3m.cluster import jobs
-from a3m.cluster.ending import LOST, ClusterLost, CtrlC, Watch
-from a3m.cluster.session import connected
-from a3m.cluster.tuning import Event, Job, Perform
+from a3m.cluster.tuning import Job, Perform
 from a3m.distributions import Distribution
 from a3m.errors import InterruptedByUser, UserError
 from a3m.journal import Asked, Journal
@@ -52,38 +50,28 @@ def run(
     `event` hears of each report and each outcome: finished, failed, lost, or stopped. Raises InterruptedByUser after Ctrl-C,
     UserError when the cluster was lost.
     """
-    with CtrlC() as ctrl_c, Watch() as watch:
-        heard = 0
+    heard = 0
 
-        def exchange(events: list[Event]) -> bool:
-            nonlocal heard
-            for key, result in events:
-                heard += "outcome" in result
-                event(key, result)
-            watch.check()
-            return ctrl_c.pressed
+    def counted(key: str, result: dict[str, Any]) -> None:
+        nonlocal heard
+        heard += "outcome" in result
+        event(key, result)
 
-        try:
-            with connected(settings, train) as resources:
-                watch.begin()
-                concurrent, crashes = settings.max_concurrent, 0
-                while not ctrl_c.pressed and (start := begun()) is not None:
-                    before = heard
-                    tuned = functools.partial(search_and_schedule, start)
-                    ended = jobs.one_experiment(
-                        [], perform, resources, concurrent, settings.retries, exchange, tuned=tuned
-                    )
-                    if ended.memory:
-                        concurrent = 1  # Ray's memory monitor ends everything: no two trials side by side after that
-                    crashes = crashes + 1 if ended.crash and heard == before else 0
-                    if crashes == jobs.CRASHES:
-                        raise UserError(f"Ray Tune stopped {crashes} times: {ended.crash}")
-                    if not ended.crash:
-                        break
-        except (ClusterLost, ConnectionError) as error:  # Ray's client raises the latter
-            raise UserError(LOST.format(str(error).strip().splitlines()[0])) from error
-        if ctrl_c.pressed:
-            raise InterruptedByUser("interrupted: nothing is lost; the same command goes on with the same search")
+    def decide(tune: jobs.Tune, stopped: Callable[[], bool]) -> None:
+        concurrent, crashes = settings.max_concurrent, 0
+        while not stopped() and (start := begun()) is not None:
+            before = heard
+            ended = tune([], concurrent, functools.partial(search_and_schedule, start))
+            if ended.memory:
+                concurrent = 1  # Ray's memory monitor ends everything: no two trials side by side after that
+            crashes = crashes + 1 if ended.crash and heard == before else 0
+            if crashes == jobs.CRASHES:
+                raise UserError(f"Ray Tune stopped {crashes} times: {ended.crash}")
+            if not ended.crash:
+                break
+
+    if jobs.scheduled(settings, train, perform, counted, decide):
+        raise InterruptedByUser("interrupted: nothing is lost; the same command goes on with the same search")
 
 
 def search_and_schedule(start: Begun) -> dict[str, Any]:
