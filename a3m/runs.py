@@ -348,6 +348,8 @@ def _passes(error: BaseException, uri: str) -> bool:
     if isinstance(error, MlflowException) and uri.startswith("http"):
         if isinstance(error, RestException) and "detail" in error.json:
             return False  # another web service answers there
+        if re.search(r"psycopg2\.(InterfaceError|OperationalError)", str(error)):
+            return True  # the server's database went away under it: MLflow calls some of these a bad request
         told = re.search(r"failed with error code (\d+) != 200", str(error))
         return int(told[1] if told else error.get_http_status_code()) in PASSING
     return False
