@@ -20,6 +20,7 @@ import pandas as pd
 from a3m import runs
 from a3m.data.pack import SPLITS, Pack
 from a3m.plan import Planned
+from a3m.predictions import gather as gather_predictions
 from a3m.state import write_atomically
 
 SEED = 0
@@ -28,7 +29,10 @@ SHOWN = ("a3m", "a3m_unlabelled")
 
 
 def gather(store: runs.Store, planned: Sequence[Planned], source: str, path: Path) -> None:
-    """Write the samples of the first A3M trial that has finished; without one the file says so and holds nothing else."""
+    """Write the samples of the first A3M trial that has finished; without one the file says so and holds nothing else.
+
+    Beside it, as <study>.predictions.npz, what the bootstrap over test data needs of all finished trials.
+    """
     finished = [one for one in planned if one.state in ("finished", "older") and one.found is not None]
     plain = [
         one for one in finished if not {"recipe", "train.shuffle_attributes"} & set(one.point)
@@ -43,6 +47,7 @@ def gather(store: runs.Store, planned: Sequence[Planned], source: str, path: Pat
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
+    gather_predictions(store, finished, path.with_name(f"{path.name.partition('.')[0]}.predictions.npz"))
 
 
 def _fetch(

@@ -16,7 +16,7 @@ from a3m.report import page, stage, tables
 def main(root: Path) -> None:
     studies = stage.read_studies(root)
     runs = stage.read_runs(root, studies)
-    made = tables.all_tables(studies)
+    made = tables.all_tables(studies, stage.read_predictions(root, studies))
     figures = read_figures(root, [name for study in studies for name in page.CONTENTS[study].figures])
     folder = stage.fresh(root / "reports", (), ())
     texts = {

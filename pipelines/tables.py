@@ -10,7 +10,8 @@ from a3m.report import stage, tables
 
 
 def main(root: Path) -> None:
-    made = tables.all_tables(stage.read_studies(root))
+    studies = stage.read_studies(root)
+    made = tables.all_tables(studies, stage.read_predictions(root, studies))
     folder = stage.fresh(root / "reports" / "tables", tables.NAMES, ("csv", "md", "tex"))
     for name, table in made.items():
         table.write(folder, name)

@@ -6,7 +6,18 @@ import math
 import numpy as np
 import pytest
 
-from a3m.report.statistics import least_p, mean_interval, paired_difference, sign_flip_p
+from a3m.report.statistics import (
+    Spread,
+    bootstrap_means,
+    least_p,
+    mcnemar_p,
+    mean_interval,
+    middle,
+    paired_difference,
+    pooled_spread,
+    seeds_needed,
+    sign_flip_p,
+)
 
 
 def test_interval_of_three_values_by_hand():
@@ -98,3 +109,119 @@ def test_a_difference_whose_interval_holds_zero_is_not_shown():
     difference = paired_difference(ours, dict.fromkeys(range(8), 0.5))
     assert difference.can_rank
     assert not difference.shown
+
+
+# --- sampling of the test data ------------------------------------------------------------------------------------------
+
+
+def test_a_bootstrap_of_groups_draws_groups_whole():
+    # Two identities of three images and of one, all right and all wrong: a resample holds the first 0, 1 or 2 times.
+    means = bootstrap_means(np.array([[1.0], [1.0], [1.0], [0.0]]), np.array([7, 7, 7, 3]), resamples=4000)
+    shares = {value: np.mean(np.isclose(means[:, 0], value)) for value in (0.0, 0.75, 1.0)}
+    assert sum(shares.values()) == 1
+    assert shares[0.75] == pytest.approx(0.5, abs=0.03)
+    assert shares[0.0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_bootstrap_equals_plain_loops():
+    generator = np.random.default_rng(5)
+    values, groups = generator.random((12, 2)), generator.integers(0, 4, 12)
+    means = bootstrap_means(values, groups, resamples=6, seed=3)
+    draws = np.random.default_rng(3).integers(4, size=(6, 4))
+    for drawn, mean in zip(draws, means, strict=True):
+        images = [image for group in drawn for image in np.flatnonzero(groups == group)]
+        np.testing.assert_allclose(mean, values[images].mean(axis=0))
+
+
+def test_a_bootstrap_of_images_has_the_standard_error_of_a_share():
+    right = (np.arange(400) < 100).astype(float)[:, None]
+    means = bootstrap_means(right, np.arange(400))[:, 0]
+    assert means.std() == pytest.approx(math.sqrt(0.25 * 0.75 / 400), rel=0.05)
+    interval = middle(means)
+    assert (interval.low, interval.high) == pytest.approx((0.25 - 1.96 * 0.02165, 0.25 + 1.96 * 0.02165), abs=0.004)
+
+
+def test_two_networks_see_the_same_resamples():
+    shared = np.random.default_rng(0).random(300)
+    means = bootstrap_means(np.stack([shared, shared + 0.01], axis=1), np.arange(300) // 3)
+    assert middle(means[:, 1] - means[:, 0]).low == pytest.approx(0.01)
+    assert means[:, 0].std() > 0.01
+
+
+def test_blocks_change_no_resample(monkeypatch):
+    values, groups = np.random.default_rng(1).random((50, 3)), np.arange(50)
+    whole = bootstrap_means(values, groups, resamples=100)
+    monkeypatch.setattr("a3m.report.statistics.BLOCK", 700)
+    np.testing.assert_allclose(bootstrap_means(values, groups, resamples=100), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("values", [np.empty((0, 1)), np.array([[math.nan]]), np.array([1.0])])
+def test_a_bootstrap_of_nothing_or_of_no_number_is_refused(values):
+    with pytest.raises(ValueError, match="bootstrap"):
+        bootstrap_means(values, np.arange(len(values)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "p"),
+    [(0, 0, 1.0), (3, 3, 1.0), (5, 0, 2 / 32), (0, 5, 2 / 32), (6, 1, 2 * (1 + 7) / 128)],  # tosses of a fair coin
+)
+def test_mcnemar_by_hand(ours, reference, p):
+    assert mcnemar_p(ours, reference) == pytest.approx(p)
+
+
+# --- how many seeds -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "seeds"),
+    # Pairs for power 0.8 at 5 %, two-sided, by effect size: 0.2, 0.5, 0.8, 1.0 of the sd, as tables of the paired t test
+    # (Cohen 1988; G*Power) give them.
+    [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)],
+)
+def test_seeds_needed_are_those_of_the_tables(ratio, seeds):
+    assert seeds_needed(1.0, ratio) == seeds
+
+
+def test_seeds_needed_are_never_fewer_than_can_rank():
+    assert seeds_needed(0.1, 10.0) == 6
+    assert seeds_needed(0.0, 1.0) == 6
+    assert least_p(6) < 0.05 < least_p(5)
+
+
+def test_a_difference_far_below_the_spread_is_out_of_reach():
+    assert seeds_needed(5.0, 0.1) is None
+
+
+def test_seeds_needed_give_that_power_when_simulated():
+    count = seeds_needed(2.0, 1.5)
+    generator = np.random.default_rng(0)
+
+    def power(n):
+        drawn = generator.normal(1.5, 2.0, (20000, n))
+        t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(n))
+        from scipy.stats import t as student
+
+        return np.mean(np.abs(t) > student.ppf(0.975, n - 1))
+
+    assert power(count) > 0.79
+    assert power(count - 1) < 0.81
+
+
+@pytest.mark.parametrize(("sd", "difference"), [(-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0)])
+def test_seeds_for_no_difference_are_not_counted(sd, difference):
+    with pytest.raises(ValueError, match="difference > 0"):
+        seeds_needed(sd, difference)
+
+
+def test_the_spread_is_pooled_over_pairs_of_methods_but_their_means_are_not():
+    # deviations -1 0 1 and -2 2: squares 2 and 8, three degrees of freedom; what two methods differ by is no spread
+    spread = pooled_spread([[1.0, 2.0, 3.0], [50.0, 54.0], [9.0]])
+    assert spread == Spread(pytest.approx(math.sqrt(10 / 3)), 3, 3)
+    assert pooled_spread([[1.0], []]) is None
+
+
+def test_a_spread_of_two_pairs_is_hardly_known():
+    # chi-square with 1 degree of freedom: 0.000982 and 5.0239 (tables)
+    low, high = Spread(1.0, 1, 2).limits()
+    assert low == pytest.approx(1 / math.sqrt(5.0239), rel=1e-3)
+    assert high == pytest.approx(1 / math.sqrt(0.000982), rel=1e-2)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_data import ablation, alpha_beta, compcars, cub200, every_study, further, retrieval, unfinish
+from report_data import ablation, alpha_beta, answered, compcars, cub200, every_study, further, retrieval, unfinish
 
 from a3m.errors import DataError
 from a3m.report import layout, methods, tables
 from a3m.report import results as r
 from a3m.report.layouts import LAYOUTS, TABLE1
-from a3m.report.table import DASH, letter_of
+from a3m.report.table import DASH, MINUS, letter_of
 
 PUBLISHED = layout.published("table1_market1501")
 PAPER = ["table1", "table2", "table3", "table4", "table5"]
@@ -114,6 +114,73 @@ def test_one_seed_has_no_interval_and_the_table_says_so():
     assert table.display["twin least p"][row_of(table, "A3M (as written)")] == "1"
 
 
+# --- sampling of the test data --------------------------------------------------------------------------------------------
+
+
+def test_test_identities_are_resampled_apart_from_the_seeds():
+    made, results = answered(ablation())
+    alone, table = table1(results), methods.method_tables({"ablation": results}, {"ablation": made})["table1"]
+    i = row_of(table, "A3M (normalised scores)")
+    column = "twin Δ rank-1, test identities"
+    keys = [
+        tuple(results[(results["method"] == method) & (results["head.normalise_scores"] != "False")]["key"])
+        for method in ("a3m", "baseline2")
+    ]
+    expected = made.difference(*keys, "test/rank1")
+    assert table.numbers[f"{column} from"][i] == pytest.approx(100 * expected.low)
+    assert table.numbers[f"{column} to"][i] == pytest.approx(100 * expected.high)
+    assert re.fullmatch(r"[+m]\d+\.\d to [+m]\d+\.\d", table.display[column][i].replace(MINUS, "m"))
+    for name in alone.numbers:  # what the seeds say stays what it was
+        if name != "notes":
+            assert list(table.numbers[name].astype(str)) == list(alone.numbers[name].astype(str))
+    assert not any("McNemar" in name for name in table.display)
+    assert any("no training noise" in remark for remark in table.remarks)
+    assert any("of other test identities these networks would give rank-1" in remark for remark in table.remarks)
+
+
+def test_classification_has_mcnemars_test_of_each_pair_of_networks():
+    made, results = answered(cub200())
+    table = methods.method_tables({"cub200": results}, {"cub200": made})["table2"]
+    i = list(table.numbers["method"]).index("A3M")
+    ours, reference = (
+        results[
+            (results["method"] == method) & (results["train.shuffle_attributes"] == "") & (results["recipe"] == "")
+        ]["key"]
+        for method in ("a3m", "baseline2")
+    )
+    p = made.mcnemar(tuple(ours), tuple(reference))
+    assert len(p) == 3
+    assert table.display["twin McNemar p"][i] == ", ".join(f"{one:.2g}" for one in p)
+    assert (table.numbers["twin McNemar p least"][i], table.numbers["twin McNemar p greatest"][i]) == (min(p), max(p))
+    assert "twin Δ accuracy, test images" in table.display
+
+
+def test_nmi_is_no_mean_over_images_and_has_a_dash():
+    made, results = answered(retrieval())
+    table = methods.method_tables({"cub200_retrieval": results}, {"cub200_retrieval": made})["table4"]
+    i = list(table.numbers["method"]).index("A3M")
+    assert table.display["twin Δ R@1, test classes"][i] != DASH
+    assert table.display["twin Δ NMI, test classes"][i] == DASH
+
+
+def test_without_predictions_the_table_says_that_test_data_were_not_resampled():
+    table = table1(ablation())
+    assert not any("test identities" in column for column in table.display)
+    assert any("not resampled" in remark for remark in table.remarks)
+
+
+def test_every_number_of_ours_says_which_trials_it_comes_from(all_made):
+    for name, table in all_made.items():
+        said = {*table.trials, *table.pairs}
+        for row, cells in enumerate(table.display.to_dict("records")):
+            for column, cell in cells.items():
+                derived = column.endswith((" p", "ranking", "compared with", "(M)", "backbone", " d", "majority class"))
+                if str(column).split(" ")[0] == "twin" and cell != DASH and not derived:
+                    assert (row, column) in said, (name, row, column)
+        keys = {key for listed in table.trials.values() for key in listed}
+        assert all(set(pair.keys[0]) | set(pair.keys[1]) <= keys for pair in table.pairs.values())
+
+
 # --- marks --------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +255,23 @@ def test_saturated_attention_is_marked_only_where_attention_is_learned():
     assert "saturated" in notes_of(table, "A3M (as written)")
     for method in ("Baseline-2", "Att-1 (normalised scores)", "Att-2 (normalised scores)", "A3M (normalised scores)"):
         assert "saturated" not in notes_of(table, method)
+
+
+def test_attention_that_is_constant_below_one_is_saturated_too():
+    results = ablation()
+    chosen = (results["method"] == "att1") & (results["seed"] == 1)
+    results.loc[chosen, "test/attention/region_mean"] = 0.5
+    results.loc[chosen, "test/attention/region_std"] = 0.0001
+    table = table1(results)
+    note = notes_of(table, "Att-1 (normalised scores)")
+    assert "nearly the same everywhere (standard deviation 0.0001 or less) in 1 of 3 seeds" in note
+    assert table.saturated == {row_of(table, "A3M (as written)"), row_of(table, "Att-1 (normalised scores)")}
+
+
+def test_a_table_with_saturated_attention_says_that_the_papers_formula_can_do_that():
+    assert any(remark.startswith("Attention can saturate with the formula") for remark in table1(ablation()).remarks)
+    normalised = ablation().query("method != 'a3m' or `head.normalise_scores` == 'True'")
+    assert not any("can saturate" in remark for remark in table1(normalised).remarks)
 
 
 def test_mixed_code_and_versions_are_footnoted_on_the_rows_that_differ():

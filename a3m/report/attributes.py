@@ -4,6 +4,7 @@ import pandas as pd
 
 from a3m.report import names as n
 from a3m.report import results as r
+from a3m.report.compare import Compared, pair
 from a3m.report.describe import NAN, Draft, add_interval, dataset_name, plain, signed
 from a3m.report.statistics import Interval, mean_interval, paired_difference
 from a3m.report.studies import CLASSIFICATION, check_ablation, check_study
@@ -69,12 +70,17 @@ def figure8(results: pd.DataFrame) -> Table:
                 values = _mean_of(row, prefix, chosen)
                 interval = mean_interval(list(values.values())) if values else None
                 _put(cells, numbers, f"{ours} {row.label}{what}", interval)
+                draft.source_of(len(draft.shown), f"{ours} {row.label}{what}", row)
         for row in shown:
             if row.method == "a3m" and baseline:
-                difference = paired_difference(_mean_of(row, ACCURACY, chosen), _mean_of(baseline, ACCURACY, chosen))
+                both = _mean_of(row, ACCURACY, chosen), _mean_of(baseline, ACCURACY, chosen)
+                difference = paired_difference(*both)
                 column = f"{ours} Δ {row.label}"
                 cells[column] = signed(difference.interval) if difference else DASH
                 add_interval(numbers, column, difference.interval if difference else None)
+                if difference:
+                    found = Compared(difference, None, ())
+                    draft.pairs[len(draft.shown), column] = pair(row, baseline, name, found, both)
         draft.shown.append(cells)
         draft.numbers.append(numbers)
     draft.remarks += [

@@ -8,11 +8,14 @@ import pandas as pd
 
 from a3m.report import names as n
 from a3m.report import results as r
-from a3m.report.statistics import Interval, mean_interval
-from a3m.report.table import DASH, MINUS, Notes, Table
+from a3m.report.statistics import Interval, Range, mean_interval
+from a3m.report.table import DASH, MINUS, Notes, Pair, Table
 
-SATURATED_MEAN = 0.99
 NAN = float("nan")
+FORMULA = (
+    "Attention can saturate with the formula as the paper writes it, m = max sigmoid(V^T a) and s = sigmoid(A^T v): nothing in it "
+    "keeps the scores small, and where they grow all weights become 1. An A3M whose weights are all 1 is Baseline-2."
+)
 
 
 @dataclass
@@ -26,7 +29,11 @@ class Draft:
     remarks: list[str] = field(default_factory=list)
     bold: set[tuple[int, str]] = field(default_factory=set)
     blocks: list[tuple[int, str]] = field(default_factory=list)  # (first row, heading)
+    trials: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
+    pairs: dict[tuple[int, str], Pair] = field(default_factory=dict)
+    saturated: set[int] = field(default_factory=set)
     one_seed: bool = False
+    unit: str = ""  # what of the test data was resampled: identities, classes, images; '' where nothing was
 
     @property
     def source(self) -> str:
@@ -49,6 +56,9 @@ class Draft:
             interval = mean_interval(list(measured.values())) if measured else None
             cells[f"{self.ours} {head}"] = plain(interval) if interval else DASH
             add_interval(values, f"{self.ours} {head}", interval)
+        if row:
+            for head in ("seeds", *columns.values()):
+                self.source_of(len(self.shown), f"{self.ours} {head}", row)
         self.shown.append(cells)
         self.numbers.append(values)
         self.one_seed |= seeds == 1 and bool(columns)
@@ -56,10 +66,15 @@ class Draft:
             self._mark(row)
         return len(self.shown) - 1
 
+    def source_of(self, i: int, column: str, row: r.Row) -> None:
+        """Says which trials the number in row i and this column comes from."""
+        self.trials[i, column] = tuple(str(key) for key in (*row.finished["key"], *row.unfinished["key"]))
+
     def table(self, title: str) -> Table:
         """The finished table; the footnotes' texts go into the CSV too, as its last column."""
         ending = {"twins": " (ours: synthetic twins)", "raw subset": " (ours: part of the real data set)", "raw": ""}
         alone = ["A row with one seed has no interval: one value has no spread."] if self.one_seed else []
+        alone += [FORMULA] if self.saturated else []
         return Table(
             title=title + ending[self.source],
             caption=caption(self.results),
@@ -71,6 +86,9 @@ class Draft:
             bold=frozenset(self.bold),
             source=self.source,
             blocks=tuple(self.blocks),
+            trials=self.trials,
+            pairs=self.pairs,
+            saturated=frozenset(self.saturated),
         )
 
     def block(self, title: str) -> None:
@@ -85,16 +103,25 @@ class Draft:
         if len(row.unfinished):
             lost = f"{len(row.unfinished)} of {len(row.unfinished) + len(row.finished)} trials not counted"
             self.notes.mark(i, f"{lost}: {unfinished_text(row)}.")
-        for learned, part, symbol in ((r.LEARNED_REGION, "region", "m"), (r.LEARNED_ATTRIBUTE, "attribute", "s")):
-            means = row.values(f"test/attention/{part}_mean")
-            # The weights lie in [0, 1]: a mean this close to 1 leaves no room for them to differ.
-            saturated = [mean for mean in means.values() if mean > SATURATED_MEAN]
-            if row.method in learned and saturated:
-                self.notes.mark(
-                    i,
-                    f"Attention saturated: the {part} weights {symbol} are nearly 1 everywhere (mean {min(saturated):.4f} or "
-                    f"more, of at most 1) in {len(saturated)} of {len(row.finished)} seeds; Baseline-2's are 1 by definition.",
+        for part, symbol in (("region", "m"), ("attribute", "s")):
+            seeds = row.saturated(part)
+            if not seeds:
+                continue
+            self.saturated.add(i)
+            means, deviations = (row.values(f"test/attention/{part}_{what}") for what in ("mean", "std"))
+            ones = [means[seed] for seed in seeds if means[seed] > r.SATURATED_MEAN]
+            where = (
+                f"nearly 1 everywhere (mean at least {min(ones):.4f}, of at most 1)"
+                if ones
+                else (
+                    f"nearly the same everywhere (standard deviation {max(deviations[seed] for seed in seeds):.4f} or less)"
                 )
+            )
+            self.notes.mark(
+                i,
+                f"Attention saturated: the {part} weights {symbol} are {where} in {len(seeds)} of {len(row.finished)} seeds; "
+                "Baseline-2's are 1 by definition.",
+            )
         finished = self.results[self.results["status"] == "finished"]
         for column, what in (("code", "code"), ("versions", "library versions")):
             if finished[column].nunique() > 1:
@@ -167,6 +194,11 @@ def add_interval(values: dict[str, object], head: str, interval: Interval | None
 def plain(interval: Interval) -> str:
     """'87.1 ± 3.4' percent; without an interval the mean alone."""
     return f"{100 * interval.mean:.1f}" + ("" if interval.half_width is None else f" ± {100 * interval.half_width:.1f}")
+
+
+def span(found: Range) -> str:
+    """'−0.8 to +3.1' points."""
+    return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}".replace("-", MINUS)
 
 
 def signed(interval: Interval) -> str:

@@ -23,6 +23,7 @@ from a3m.report.compare import (
 from a3m.report.describe import NAN, Draft, dataset_name
 from a3m.report.layout import Layout, Line, check_published, lines, published
 from a3m.report.layouts import LAYOUTS, POOLED_NOTE
+from a3m.report.predictions import Predictions
 from a3m.report.rows import Row, rows
 from a3m.report.studies import check_study, measured_task
 from a3m.report.table import DASH, Table
@@ -45,10 +46,14 @@ class Study(NamedTuple):
 
     results: pd.DataFrame
     rows: list[Row]
+    predictions: Predictions | None = None
 
 
-def method_tables(studies: Mapping[str, pd.DataFrame]) -> dict[str, Table]:
+def method_tables(
+    studies: Mapping[str, pd.DataFrame], predictions: Mapping[str, Predictions] | None = None
+) -> dict[str, Table]:
     """File name -> table, of the studies that have results: the paper's tables, or a table named for the study."""
+    predictions = predictions or {}
     tables: dict[str, Table] = {}
     for name, layout in LAYOUTS.items():
         own: dict[str, pd.DataFrame] = {}
@@ -58,13 +63,16 @@ def method_tables(studies: Mapping[str, pd.DataFrame]) -> dict[str, Table]:
             if str(studies[study]["dataset"].iloc[0]) in (layout.dataset, study):
                 own[study] = studies[study]
             else:
-                tables |= _both(study, elsewhere(layout, study, studies[study]), {study: studies[study]})
+                there = elsewhere(layout, study, studies[study])
+                tables |= _both(study, there, {study: studies[study]}, predictions)
         if own:
-            tables |= _both(name, layout, own)
+            tables |= _both(name, layout, own, predictions)
     return tables
 
 
-def check(layout: Layout, studies: Mapping[str, pd.DataFrame]) -> dict[str, Study]:
+def check(
+    layout: Layout, studies: Mapping[str, pd.DataFrame], predictions: Mapping[str, Predictions] | None = None
+) -> dict[str, Study]:
     """The layout's studies, one at least, checked. Twins and real data never share a table, also not from two studies."""
     checked = {
         study: check_study(studies[study], study, layout.metrics, layout.required)
@@ -77,11 +85,13 @@ def check(layout: Layout, studies: Mapping[str, pd.DataFrame]) -> dict[str, Stud
         raise DataError(
             f"{layout.title}: {which}: twins and real data never share a table; run the sweeps on one source"
         )
-    return {study: Study(results, rows(results)) for study, results in checked.items()}
+    return {study: Study(results, rows(results), (predictions or {}).get(study)) for study, results in checked.items()}
 
 
-def _both(name: str, layout: Layout, studies: Mapping[str, pd.DataFrame]) -> dict[str, Table]:
-    checked = check(layout, studies)
+def _both(
+    name: str, layout: Layout, studies: Mapping[str, pd.DataFrame], predictions: Mapping[str, Predictions]
+) -> dict[str, Table]:
+    checked = check(layout, studies, predictions)
     control = controls(layout, checked)
     return {name: method_table(layout, checked)} | ({f"{name}_controls": control} if control else {})
 
@@ -115,7 +125,7 @@ def method_table(layout: Layout, studies: Mapping[str, Study]) -> Table:
     cited = published(layout.published) if layout.published else None
     if cited is not None:
         check_published(layout, cited)
-    for study, (results, every) in studies.items():
+    for study, (results, every, predictions) in studies.items():
         grouped = [row for row in every if not row.control]
         recipes = dict.fromkeys(row.recipe for row in grouped)
         for recipe in recipes | {"": None} if cited is not None else recipes:
@@ -125,15 +135,17 @@ def method_table(layout: Layout, studies: Mapping[str, Study]) -> Table:
                 draft.block(_heading(block, draft.source))
             chosen = _with_reranked(row for row in grouped if row.recipe == recipe)
             for line in lines(layout, cited if recipe == "" else None, chosen):
-                _add(draft, layout, line, chosen, block if several else "")
+                _add(draft, layout, line, chosen, block if several else "", predictions)
             cited = None if recipe == "" else cited
     heads = [layout.metrics[metric] for metric in layout.compared]
-    draft.remarks += [how_compared(n.METHODS[layout.reference], heads), *layout.remarks]
+    draft.remarks += [*how_compared(n.METHODS[layout.reference], heads, draft.unit), *layout.remarks]
     draft.remarks.append(f"{DASH} : not {'published or not ' if layout.published else ''}measured.")
     return draft.table(layout.title)
 
 
-def _add(draft: Draft, layout: Layout, line: Line, grouped: list[Row], block: str) -> None:
+def _add(
+    draft: Draft, layout: Layout, line: Line, grouped: list[Row], block: str, predictions: Predictions | None
+) -> None:
     """Adds a line: published numbers and facts, ours, the comparison, and the footnotes that belong to either."""
     cited, row, ours = line.cited, line.row, draft.ours
     source = "" if cited is None else str(cited["source"])
@@ -158,8 +170,8 @@ def _add(draft: Draft, layout: Layout, line: Line, grouped: list[Row], block: st
             values[f"{ours} {head}"] = setting
     i = draft.add(cells, values, row, layout.metrics)
     reference = reference_of(row, grouped, layout.reference) if row else None
-    compared = compare(row, reference, layout.compared)
-    add_differences(draft, i, compared, layout.metrics)
+    compared = compare(row, reference, layout.compared, predictions)
+    add_differences(draft, i, row, reference, compared, layout.metrics)
     if cited is not None and (cited["method"], source) in layout.published_notes:
         draft.notes.mark(i, layout.published_notes[cited["method"], source])
     if row is None:
@@ -177,7 +189,7 @@ def _add(draft: Draft, layout: Layout, line: Line, grouped: list[Row], block: st
     subject = next((method for method in layout.subject if any(row.method == method for row in grouped)), "")
     if row.method == subject and row.main and not row.is_reranked:
         to = n.METHODS[layout.reference]
-        draft.remarks.append(verdict(row, reference, to, compared, layout.metrics, draft.source, block))
+        draft.remarks.append(verdict(row, reference, to, compared, layout.metrics, draft.source, block, draft.unit))
 
 
 def _fact(column: str, cited: pd.Series | None, row: Row | None) -> str:
@@ -195,7 +207,7 @@ def controls(layout: Layout, studies: Mapping[str, Study]) -> Table | None:
     sized = [metric for metric in SIZES if metric in draft.results and draft.results[metric].notna().any()]
     if not sized and not any(row.control for study in studies.values() for row in study.rows):
         return None
-    for study, (results, grouped) in studies.items():
+    for study, (results, grouped, predictions) in studies.items():
         recipes = dict.fromkeys(row.recipe for row in grouped)
         several = len(studies) > 1 or len(recipes) > 1
         for recipe in recipes:
@@ -204,7 +216,7 @@ def controls(layout: Layout, studies: Mapping[str, Study]) -> Table | None:
                 draft.block(_heading(block, draft.source))
             for row in (row for row in grouped if row.recipe == recipe):
                 reference = controlled(row, grouped)
-                compared = compare(row, reference, layout.compared)
+                compared = compare(row, reference, layout.compared, predictions)
                 cells = {"method": row.label}
                 values: dict[str, object] = {"method": row.label, "block": block}
                 for metric in sized:
@@ -214,17 +226,17 @@ def controls(layout: Layout, studies: Mapping[str, Study]) -> Table | None:
                 i = draft.add(cells, values, row, heads)
                 cells[f"{draft.ours} compared with"] = reference.row.label if reference else DASH
                 values[f"{draft.ours} compared with"] = reference.row.label if reference else ""
-                add_differences(draft, i, compared, heads)
+                add_differences(draft, i, row, reference, compared, heads)
                 if row.control:
                     to = reference.row.label if reference else n.METHODS["a3m" if row.control == "wide" else row.method]
                     draft.remarks.append(
-                        verdict(row, reference, to, compared, heads, draft.source, block if several else "")
+                        verdict(row, reference, to, compared, heads, draft.source, block if several else "", draft.unit)
                     )
     draft.remarks.append(
         "Controls: attribute labels shuffled over identities or classes say whether the labels help or only their number; "
         "Baseline-1 with as many parameters says whether A3M's size does. A control below what it controls speaks for the method."
     )
-    draft.remarks.append(how_compared("the row that a control is compared with", list(heads.values())))
+    draft.remarks += how_compared("the row that a control is compared with", list(heads.values()), draft.unit)
     draft.remarks += [SIZES_REMARK] if sized else []
     if not layout.published:
         return draft.table(f"{layout.title}: controls and sizes")
@@ -235,7 +247,8 @@ def _begin(studies: Mapping[str, Study]) -> Draft:
     """An empty table of the trials of all its studies."""
     together = pd.concat([study.results for study in studies.values()], ignore_index=True)
     text = [column for column in together if column != "seed" and "/" not in str(column)]
-    return Draft(together.fillna(dict.fromkeys(text, "")))  # a setting that only one of the studies varies
+    unit = next((study.predictions.unit for study in studies.values() if study.predictions), "")
+    return Draft(together.fillna(dict.fromkeys(text, "")), unit=unit)  # "": a setting that one of the studies varies
 
 
 def _block(layout: Layout, study: str, results: pd.DataFrame, recipe: str) -> str:

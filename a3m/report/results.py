@@ -17,6 +17,7 @@ from a3m.report.names import LEARNED_ATTENTION as LEARNED_ATTENTION
 from a3m.report.names import LEARNED_ATTRIBUTE as LEARNED_ATTRIBUTE
 from a3m.report.names import LEARNED_REGION as LEARNED_REGION
 from a3m.report.names import STUDIES as STUDIES
+from a3m.report.rows import SATURATED_MEAN as SATURATED_MEAN
 from a3m.report.rows import Row as Row
 from a3m.report.rows import need_methods as need_methods
 from a3m.report.rows import rows as rows

@@ -1,7 +1,7 @@
 """The rows of a table: all trials of one method with one choice of settings, over its seeds; their labels and their order."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -15,6 +15,9 @@ SPELLED = {  # setting -> how a label says a value that most rows do not have
     n.BACKBONE: "{}",
 }
 RERANKED = "test/reranked/"
+LEARNED = {"region": n.LEARNED_REGION, "attribute": n.LEARNED_ATTRIBUTE}
+# The weights lie in [0, 1]: a mean this close to 1, or so small a deviation, leaves no room for them to differ.
+SATURATED_MEAN, SATURATED_DEVIATION = 0.99, 0.005
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ class Row:
         if metric not in self.finished:
             return {}
         return {int(str(seed)): float(value) for seed, value in self.finished[metric].dropna().items()}
+
+    def keys(self, seeds: Iterable[int] | None = None) -> tuple[str, ...]:
+        """Of the finished trials, all or those of some seeds, in the order of seeds."""
+        chosen = self.finished if seeds is None else self.finished.loc[list(seeds)]
+        return tuple(str(key) for key in chosen["key"])
+
+    def saturated(self, part: str) -> list[int]:
+        """Seeds whose learned weights of a part, 'region' or 'attribute', have become constant."""
+        if self.method not in LEARNED[part]:
+            return []
+        means, deviations = (self.values(f"test/attention/{part}_{what}") for what in ("mean", "std"))
+        return [
+            seed
+            for seed, mean in means.items()
+            if mean > SATURATED_MEAN or deviations.get(seed, 1.0) < SATURATED_DEVIATION
+        ]
 
     def reranked(self) -> "Row | None":
         """The same trials scored after k-reciprocal re-ranking; None where none was. Metrics without such a score are gone."""

@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from a3m.errors import UserError
 from a3m.report import results as r
+from a3m.report.predictions import Predictions, read
 
 
 def run(stage: Callable[[Path], None], root: Path, description: str | None) -> None:
@@ -36,6 +37,12 @@ def read_studies(root: Path) -> dict[str, pd.DataFrame]:
         else:
             print(f"not run: {study} (no results/{study}.csv; python sweeps/{study}.py makes it)")
     return studies
+
+
+def read_predictions(root: Path, studies: Mapping[str, pd.DataFrame]) -> dict[str, Predictions]:
+    """Study -> results/<study>.predictions.npz, of the checked studies that have one with a trial in it."""
+    found = {study: read(root / "results" / f"{study}.predictions.npz", results) for study, results in studies.items()}
+    return {study: predictions for study, predictions in found.items() if predictions is not None}
 
 
 def read_runs(root: Path, studies: Iterable[str]) -> dict[str, pd.DataFrame]:

@@ -4,6 +4,7 @@ The CSV holds the numbers; Markdown and LaTeX hold what is shown, with caption, 
 passed on alone still says where its numbers come from. Equal tables give equal bytes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,18 @@ class Notes:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """What a difference is made of: two rows, seed by seed."""
+
+    ours: str  # label of the row
+    reference: str
+    head: str  # the metric's name in print
+    values: tuple[tuple[int, float, float], ...]  # seed, ours, reference: fractions
+    keys: tuple[tuple[str, ...], tuple[str, ...]]  # of the trials of either row
+    remarks: tuple[str, ...]  # what it shows and what it cannot, in words
+
+
+@dataclass(frozen=True)
 class Table:
     """`display` and `numbers` have the same rows; the first column of each names the row."""
 
@@ -69,6 +82,11 @@ class Table:
     bold: frozenset[tuple[int, str]] = frozenset()  # (row, column of display)
     source: str = "twins"  # twins | raw | raw subset: what our columns were measured on
     blocks: tuple[tuple[int, str], ...] = ()  # (row, heading): a heading stands above its row
+    trials: Mapping[tuple[int, str], tuple[str, ...]] = field(
+        default_factory=dict
+    )  # (row, column) -> keys behind a number
+    pairs: Mapping[tuple[int, str], Pair] = field(default_factory=dict)  # (row, column) -> what a difference is made of
+    saturated: frozenset[int] = frozenset()  # rows with a trial whose attention has become constant
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Writes <name>.csv, .md and .tex into an existing folder."""

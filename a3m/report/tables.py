@@ -13,6 +13,7 @@ from a3m.report import names as n
 from a3m.report import results as r
 from a3m.report.attributes import attributes, figure8
 from a3m.report.describe import Draft, dataset_name
+from a3m.report.predictions import Predictions
 from a3m.report.statistics import mean_interval
 from a3m.report.studies import ACCURACY, alpha_beta_line, check_ablation, check_alpha_beta, measured_task
 from a3m.report.table import Table
@@ -28,9 +29,11 @@ MAIN_METRICS = {
 FIGURE5_METHODS = ("baseline2", "att1", "att2", "a3m")
 
 
-def all_tables(studies: Mapping[str, pd.DataFrame]) -> dict[str, Table]:
-    """File name -> table, for the studies that have results."""
-    tables = methods.method_tables(studies)
+def all_tables(
+    studies: Mapping[str, pd.DataFrame], predictions: Mapping[str, Predictions] | None = None
+) -> dict[str, Table]:
+    """File name -> table, for the studies that have results. `predictions`: of those whose test data can be resampled."""
+    tables = methods.method_tables(studies, predictions)
     if "ablation" in studies:
         if set(studies["ablation"]["method"]) & set(FIGURE5_METHODS):
             tables["figure5"] = figure5(studies["ablation"])
