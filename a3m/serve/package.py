@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from torch import nn
 
 from a3m import identity
 from a3m.data.loaders import Parts, parts
 from a3m.data.pack import Pack
 from a3m.errors import StoreError
 from a3m.model.builder import WITHOUT_CLASSIFIER
-from a3m.serve.predictor import DESCRIPTION, VERSION, WEIGHTS
+from a3m.serve.predictor import DESCRIPTION, VERSION, WEIGHTS, Predictor
 
 FOLDER, ENTRY, CODE = "model", "model.py", "code.zip"
 ANSWERS = "a3m.serve.answers"  # imports the predictor
@@ -66,6 +67,8 @@ def write(outputs: Path, pack: Pack) -> Path:
             (artifacts / CODE).write_bytes(code())
             for name, text in mlflow_files(description, _example(pack, rows)).items():
                 (folder / name).write_text(text)
+            described_map = _map(Predictor(outputs / WEIGHTS, artifacts / DESCRIPTION))  # and that it can be loaded
+            (artifacts / DESCRIPTION).write_text(json.dumps(description | {"map": described_map}, indent=1) + "\n")
             (outputs / WEIGHTS).replace(artifacts / WEIGHTS)
         # Also when it was interrupted just here.
         files = sorted(path for path in outputs.rglob("*") if path.is_file() and path.name != "digests.json")
@@ -105,6 +108,18 @@ def describe(described: dict[str, Any], pack: Pack, rows: Parts) -> dict[str, An
             "baseline1": settings.get("baseline1"),
             "seed": settings["seed"],
         },
+    }
+
+
+def _map(predictor: Predictor) -> dict[str, Any]:
+    """What a3m.model.feature_map found of the backbone, so that a loader need not run it to know (a3m.explore.quick)."""
+    backbone: Any = predictor.network.backbone
+    return {
+        "channels": backbone.channels,
+        "size": list(backbone.map_size),
+        "method": backbone.method,
+        "unread": [name for name, child in backbone.model.named_children() if isinstance(child, nn.Identity)],
+        "tap_channels": backbone.tap_channels[:-1],
     }
 
 
