@@ -100,7 +100,7 @@ def make_trial(params: Params, root: Path, seed: int) -> Trial:
     return Trial(
         settings=settings,
         data=digest,
-        code=identity.code_digest(),
+        code=identity.code_digest("a3m.changes" if params.train.changes else identity.ENTRY),
         pack=str(folder / pack.FILE),
         state=str((root / params.store.state).resolve()),
         weights=weights,
@@ -143,7 +143,8 @@ def _weights_digest(path: str) -> str:
 def trial_name(trial: Trial, point: Point, seed: int) -> str:
     """What a run is called: `a3m alpha=0.5 beta=0.5 seed=1`."""
     method = trial.settings["method"]["name"]
-    rest = [f"{path.rpartition('.')[2]}={value}" for path, value in point.items() if path != "method"]
+    shown = {path: len(value) if path == "train.changes" else value for path, value in point.items()}
+    rest = [f"{path.rpartition('.')[2]}={value}" for path, value in shown.items() if path != "method"]
     return " ".join([method, *rest, f"seed={seed}"])
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -39,6 +39,11 @@ POSITIVE = (
     "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
     "train.checkpoint_every", "cluster.cpus_per_trial", "test.k1", "test.k2",
     "search.trials", "search.grace", "search.interval",
+)  # fmt: skip
+# Of `train.changes`: neither the network nor the shape of the optimiser's state depends on these.
+CHANGING = (
+    "loss.alpha", "loss.beta", "loss.label_smoothing", "train.learning_rate", "train.weight_decay", "train.momentum",
+    "train.backbone_factor",
 )  # fmt: skip
 AUGMENTATIONS = ("crop", "flip", "affine", "erase")
 RECIPES = ("paper", "modern")
@@ -82,7 +87,15 @@ def check(params: Params) -> Params:
             raise SettingsError(f"{name}={seeds}: at least one, each once")
     if not 0 <= params.data.missing_limit <= 1:
         raise SettingsError(f"data.missing_limit={params.data.missing_limit}: a share from 0 to 1")
+    gpus = params.cluster.gpus_per_trial
+    if gpus != -1 and (gpus < 0 or (gpus > 1 and gpus % 1)):
+        raise SettingsError(
+            f"cluster.gpus_per_trial={gpus:g}: -1, 0, a share below 1, or whole numbers: a trial that shares one GPU cannot have "
+            "another besides"
+        )
     _check_search(params)
+    if wrong := _wrong_changes(params.train.changes, params.train.epochs):
+        raise SettingsError(f"train.changes: {wrong}")
     return params
 
 
@@ -95,7 +108,25 @@ def _check_search(params: Params) -> None:
             raise SettingsError(f"search.{name}={getattr(search, name)}: at least {least}")
     taken = search.name in {field_.name for field_ in fields(params)} - {"search"}
     if taken or not search.name.replace("_", "a").isalnum():
-        raise SettingsError(f"search.name={search.name}: letters, digits and _, and no name of a section of the settings")
+        raise SettingsError(
+            f"search.name={search.name}: letters, digits and _, and no name of a section of the settings"
+        )
+
+
+def _wrong_changes(changes: Sequence[Any], epochs: int) -> str:
+    """What is wrong with `train.changes`; '' when nothing is."""
+    before = 0
+    for change in changes:
+        whole = isinstance(change, list | tuple) and len(change) == 2 and isinstance(change[0], int)
+        if not whole or not isinstance(change[1], Mapping):
+            return f"{change}: expected [epochs done, {{setting: value}}]"
+        if not before < change[0] < epochs:
+            return f"epoch {change[0]}: expected rising numbers between 0 and train.epochs={epochs}"
+        before = change[0]
+        for path in change[1]:
+            if path not in CHANGING:
+                return f"{path} cannot change while a network is trained: expected some of {', '.join(CHANGING)}"
+    return ""
 
 
 def seeds_of_studies(params: Params) -> dict[str, list[int]]:

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from a3m.settings import Method, Params, resolved_head
+from a3m.errors import SettingsError
+from a3m.settings import Cluster, Method, Params, Train, resolved_head
 
 HOW = ("workers", "checkpoint_every", "validate_every")  # settings of `train` that do not change the weights
 # Sections that a study of methods reads besides its own.
@@ -95,17 +96,29 @@ def _train(params: Params) -> dict[str, Any]:
         unread += ("momentum", "nesterov")
     if not params.method.attribute_labels:
         unread += ("shuffle_attributes",)
+    if not params.train.changes:
+        unread += ("changes",)
     for name in unread:
         del train[name]
     if params.method.images_per_class:
         train["images_per_class"] = params.method.images_per_class
     if train["device"] == "auto":
-        train["device"] = _device()
+        train["device"] = device(params.train, params.cluster)
     return train
 
 
-def _device() -> str:
-    """cuda where torch finds a GPU. Torch, which takes seconds to import, is asked only where a GPU's device file exists."""
+def device(train: Train, cluster: Cluster) -> str:
+    """cpu or cuda; `auto` is cuda where torch finds a GPU on this machine, which says nothing of the nodes of a cluster.
+
+    Torch, which takes seconds to import, is asked only where a GPU's device file exists. Raises SettingsError.
+    """
+    if train.device != "auto":
+        return train.device
+    if cluster.address != "local":
+        raise SettingsError(
+            f"train.device=auto looks at this machine alone: with cluster.address={cluster.address} set train.device=cuda or "
+            "train.device=cpu"
+        )
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
         return "cpu"
     import torch
@@ -131,7 +144,7 @@ def for_study(params: Params, study: str, methods: Mapping[str, Method]) -> dict
     """What a study's results depend on: the content of settings/study/<study>.yaml. Where and how fast it runs is left out."""
     content = asdict(params)
     kept = {name: content[name] for name in (*OF_A_STUDY, study)}
-    for name in HOW:
+    for name in HOW if params.train.changes else (*HOW, "changes"):
         del kept["train"][name]
     kept["head"] = {"form": params.head.form, **resolved_head(params.head)}
     kept["methods"] = {name: asdict(method) for name, method in methods.items()}

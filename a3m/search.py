@@ -116,7 +116,7 @@ def run(params: Params, root: Path, default: Sequence[str]) -> None:
     assert store is not None
     with lease(hunt.state, f"search-{hunt.digest}", lambda owner: _waiting(console, owner)):
         known = _search(console, hunt, root, store)
-    best = winner([asked for asked, _ in known], params.search.mode)
+    best = search_summary.winner([asked for asked, _ in known], params.search.mode)
     if best is None:
         raise UserError(f"no trial of the search {params.search.name} has finished: {_reasons(known)}")
     study.run(retrained(params), root, params.search.name, [{}, in_order(best.values)])
@@ -170,13 +170,6 @@ def prepare(params: Params, root: Path, default: Sequence[str], store: runs.Stor
     job = job_of(own, root, planned, store.uri if store is not None else "", experiment, None, None)
     trials = Trials(own, methods, base, job)
     return Hunt(own, space, metric, digest, Journal(state / "searches" / f"{digest}.jsonl"), trials, state, experiment)
-
-
-def winner(asked: Sequence[Asked], mode: str) -> Asked | None:
-    """The finished trial with the best last value; of equal ones the one that was asked for first."""
-    sign = 1.0 if mode == "max" else -1.0
-    finished = [one for one in asked if one.outcome == "finished" and one.value is not None]
-    return max(finished, key=lambda one: (sign * (one.value or 0.0), -one.index), default=None)
 
 
 # --- searching ----------------------------------------------------------------------------------------------------------

@@ -36,6 +36,13 @@ def beginning(params: Params, space: Space) -> str:
     return f"Search on {params.dataset.name} ({params.data.source}), under way.\n\n{listed}"
 
 
+def winner(asked: Sequence[Asked], mode: str) -> Asked | None:
+    """The finished trial with the best last value; of equal ones the one that was asked for first."""
+    sign = 1.0 if mode == "max" else -1.0
+    finished = [one for one in asked if one.outcome == "finished" and one.value is not None]
+    return max(finished, key=lambda one: (sign * (one.value or 0.0), -one.index), default=None)
+
+
 # --- which settings mattered --------------------------------------------------------------------------------------------
 
 
@@ -125,8 +132,6 @@ def counts(known: Known) -> dict[str, int]:
 
 def sentences(params: Params, space: Space, metric: str, known: Known, found: Importance) -> tuple[str, str, str]:
     """What is said on the terminal and in the run: how many trials, the best, what mattered."""
-    from a3m.search import winner
-
     counted = ", ".join(f"{number} {name}" for name, number in counts(known).items() if number)
     best = winner([asked for asked, _ in known], params.search.mode)
     told = "No trial has finished."
@@ -153,8 +158,6 @@ def publish(
     known: Known,
 ) -> None:
     """Put the result into the search's run: a note, tags, and the folder `search` with the trials and what mattered; print it."""
-    from a3m.search import winner
-
     found = importance(params, space, known)
     counted, told, mattered = sentences(params, space, metric, known, found)
     best = winner([asked for asked, _ in known], params.search.mode)

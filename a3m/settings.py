@@ -140,6 +140,8 @@ class Train:
         default_factory=list
     )  # stages: learning rates of equally long stages, optimiser reset at each
     update_decay: float = 0.0  # stages: lr / (1 + update_decay * updates of this stage)
+    # [epochs done, {setting: value}], ...: settings that change on the way, such as those of a population's winner (a3m.changes)
+    changes: list[Any] = field(default_factory=list)
     augment: list[str] = field(default_factory=lambda: ["crop", "flip"])  # of crop, flip, affine, erase
     ema: float = 0.0  # decay of the averaged weights that are tested; 0 is off
     validate_every: int = 0  # epochs; 0: after the last one only

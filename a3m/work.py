@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import runs, spool
+from a3m import node, runs, spool
 from a3m.data import pack
 from a3m.errors import DataError, InterruptedByUser, SettingsError, StoreError, TrainingError, UserError
 from a3m.identity import Trial
@@ -35,6 +35,7 @@ def job_of(
         "commit": commit(root),
         "retry_failed": params.retry_failed,
         "patience": params.store.patience,
+        "node": node.expected(params, root, one.trial),
     }
 
 
@@ -140,6 +141,7 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
 
 def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: Lease, report: Say) -> dict[str, Any]:
     """Train from the newest checkpoint and hand over what came out."""
+    from a3m.changes import train_changing
     from a3m.trial import train
 
     _drop_unreported(trial, recorder.epochs)
@@ -157,7 +159,8 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
         report({"epoch": epoch, **metrics})
 
     try:
-        metrics = train(trial, each_epoch, held)
+        method = train_changing if trial.settings["train"].get("changes") else train
+        metrics = method(trial, each_epoch, held)
     except (StoreError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
