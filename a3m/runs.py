@@ -180,6 +180,27 @@ class Store:
         condition = f"tags.{_named(tag)} = {_quoted(value)} AND attributes.status = '{RUNNING}'"
         return [_found(run, tag) for run in self._search([experiment], condition)]
 
+    def member(self, experiment: str, population: str, member: int, parent: str) -> tuple[str, int]:
+        """The run of a population's member, set running, else created -> (run id, when it started in ms). It has no key."""
+        tags = {"population": population, "member": str(member), "mlflow.source.name": "sweeps/search.py", PARENT: parent}
+
+        def opened(client: "MlflowClient") -> tuple[str, int]:
+            condition = f"tags.population = '{population}' AND tags.member = '{member}'"
+            for run in client.search_runs([experiment], condition, max_results=1):
+                client.update_run(run.info.run_id, status=RUNNING)
+                return run.info.run_id, run.info.start_time
+            run = client.create_run(experiment, run_name=f"member {member}", tags=tags)
+            return run.info.run_id, run.info.start_time
+
+        return self.ask(opened)
+
+    def log(self, run: tuple[str, int], epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log an epoch's metrics of a run (id, start in ms); the same epoch logged again stays one point."""
+        from mlflow.entities import Metric
+
+        points = [Metric(name, value, run[1] + epoch, epoch) for name, value in metrics.items()]
+        self.ask(lambda client: client.log_batch(run[0], metrics=points))
+
     def end(self, run_id: str, status: str) -> None:
         """Close a run with FINISHED, FAILED or KILLED."""
         self.ask(lambda client: client.set_terminated(run_id, status))
