@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import config, cost, runs, samples
+from a3m import config, cost, power, runs, samples
 from a3m.cluster import jobs as cluster_jobs
 from a3m.driver import deliver_kept, driving, lease_of, waiting
 from a3m.errors import SettingsError, StoreError, UserError
@@ -50,6 +50,8 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     if total.trials:
         console.print(f"  {cost.text(total)}")
     if params.plan:
+        for line in power.lines(planned):
+            console.print(f"  {line}")
         return
     assert store is not None
     missing = [one for one in planned if one.state in TRAINED]

@@ -214,9 +214,10 @@ def test_seeds_for_no_difference_are_not_counted(sd, difference):
 
 
 def test_the_spread_is_pooled_over_pairs_of_methods_but_their_means_are_not():
-    # deviations -1 0 1 and -2 2: squares 2 and 8, three degrees of freedom; what two methods differ by is no spread
+    # Deviations -1 0 1 and -2 2: squares 2 and 8, three degrees of freedom, of which a shared reference leaves 3 / 1.25;
+    # what two methods differ by is no spread.
     spread = pooled_spread([[1.0, 2.0, 3.0], [50.0, 54.0], [9.0]])
-    assert spread == Spread(pytest.approx(math.sqrt(10 / 3)), 3, 3)
+    assert spread == Spread(pytest.approx(math.sqrt(10 / 3)), pytest.approx(2.4), 3)
     assert pooled_spread([[1.0], []]) is None
 
 
@@ -225,3 +226,14 @@ def test_a_spread_of_two_pairs_is_hardly_known():
     low, high = Spread(1.0, 1, 2).limits()
     assert low == pytest.approx(1 / math.sqrt(5.0239), rel=1e-3)
     assert high == pytest.approx(1 / math.sqrt(0.000982), rel=1e-2)
+
+
+def test_variances_of_pairs_that_share_a_reference_tell_as_much_as_the_degrees_of_freedom_say():
+    generator = np.random.default_rng(0)
+    variances = []
+    for _ in range(4000):
+        reference, ours = generator.normal(size=4), generator.normal(size=(5, 4))
+        spread = pooled_spread(list(ours - reference))
+        variances.append(spread.sd**2)
+    # A variance with f degrees of freedom has a relative variance of 2 / f.
+    assert 2 / (np.var(variances) / np.mean(variances) ** 2) == pytest.approx(spread.freedom, rel=0.1)

@@ -165,7 +165,7 @@ class Spread:
     """How much paired differences spread over the seeds: one standard deviation for several pairs of methods."""
 
     sd: float
-    freedom: int  # its degrees of freedom
+    freedom: float  # its degrees of freedom
     seeds: int  # of the pair of methods that has most
 
     def limits(self, confidence: float = 0.95) -> tuple[float, float]:
@@ -175,13 +175,18 @@ class Spread:
 
 
 def pooled_spread(pairs: Sequence[Sequence[float]]) -> Spread | None:
-    """From the paired differences of each pair of methods; None where no pair has two. Variances are averaged, means are not."""
+    """From the paired differences of each pair of methods; None where no pair has two. Variances are averaged, means are not.
+
+    The pairs share their reference, so that the differences of two pairs correlate by 1/2 and their variances by 1/4: k pairs
+    tell less than k times what one does, and the degrees of freedom are cut accordingly.
+    """
     several = [np.asarray(differences, dtype=float) for differences in pairs if len(differences) > 1]
     if not several:
         return None
     freedom = sum(one.size - 1 for one in several)
     squares = sum(float(((one - one.mean()) ** 2).sum()) for one in several)
-    return Spread((squares / freedom) ** 0.5, freedom, max(one.size for one in several))
+    effective = freedom / (1 + (len(several) - 1) / 4)
+    return Spread((squares / freedom) ** 0.5, effective, max(one.size for one in several))
 
 
 def seeds_needed(sd: float, difference: float, *, power: float = 0.8, level: float = 0.05) -> int | None:
