@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from a3m.cluster.ending import LOST, CtrlC, Watch, apart
+from a3m.cluster.preflight import Nodes
 from a3m.cluster.session import connected
 from a3m.cluster.tuning import EXCHANGE_SECONDS, Ended, Event, Exchange, Job, Perform, experiment, reason
 from a3m.errors import InterruptedByUser, UserError
@@ -19,7 +20,9 @@ CRASHES = 3  # of Tune itself, without an outcome of any job between them, befor
 WAVE = 500
 
 Tuned = Callable[[], dict[str, Any]]  # further arguments of tune.TuneConfig, made where Tune runs
-Tune = Callable[..., Ended]  # (jobs, at most so many at a time, tuned=None): one experiment
+Tune = Callable[
+    ..., Ended
+]  # (jobs, at most so many at a time, tuned, like): one experiment; `like` stands for the jobs of `tuned`
 
 
 def run(
@@ -69,13 +72,21 @@ def scheduled(
         with connected(settings, train) as resources:
             watch.begin()
 
-            def tune(jobs: list[Job], concurrent: int, tuned: Tuned | None = None) -> Ended:
-                ended = _experiment(jobs, perform, resources, concurrent, settings.retries, exchange, tuned)
+            def tune(jobs: list[Job], concurrent: int, tuned: Tuned | None = None, like: Job | None = None) -> Ended:
+                nodes.check(like or jobs[0])
+                ended = _experiment(
+                    jobs, nodes.guarded(perform), nodes.resources(resources), concurrent, settings.retries,
+                    nodes.exchange(exchange), tuned,
+                )  # fmt: skip
                 if failed:
                     raise failed[0]
-                return ended
+                return ended._replace(crash=ended.crash or nodes.why_stuck())
 
-            decide(tune, lambda: ctrl_c.pressed)
+            nodes = Nodes(settings)
+            try:
+                decide(tune, lambda: ctrl_c.pressed)
+            finally:
+                nodes.close()
 
     with CtrlC() as ctrl_c:
         try:
@@ -118,7 +129,7 @@ def _rounds(
 def _experiment(
     jobs: list[Job],
     perform: Perform,
-    resources: dict[str, float],
+    resources: Any,
     concurrent: int,
     retries: int,
     exchange: Exchange,
@@ -153,7 +164,7 @@ def _experiment(
 def _on_head(
     jobs: list[Job],
     perform: Perform,
-    resources: dict[str, float],
+    resources: Any,
     concurrent: int,
     retries: int,
     mailbox: Any,

@@ -61,7 +61,7 @@ def run(
         concurrent, crashes = settings.max_concurrent, 0
         while not stopped() and (start := begun()) is not None:
             before = heard
-            ended = tune([], concurrent, functools.partial(search_and_schedule, start))
+            ended = tune([], concurrent, functools.partial(search_and_schedule, start), start.job({}))
             if ended.memory:
                 concurrent = 1  # Ray's memory monitor ends everything: no two trials side by side after that
             crashes = crashes + 1 if ended.crash and heard == before else 0

@@ -6,20 +6,26 @@ import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import a3m.errors
+from a3m.cluster.joining import ready
 from a3m.errors import UserError
+from a3m.relevance import device
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Train
 
+PACKAGE = Path(a3m.errors.__file__).parent
+SAME = "use one version of Python and of Ray on all machines"
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported: it is read then
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a3m.cluster.preflight hides devices itself
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "0")
 
@@ -43,32 +49,45 @@ def connected(settings: "Cluster", train: "Train") -> Iterator[dict[str, float]]
     if settings.address == "local":
         options |= {"address": "local", "num_cpus": os.cpu_count()}  # without `local` it would join one it finds
     else:
-        import a3m
-
-        package = Path(a3m.__file__).parent  # workers get the package alone, not the project folder
         del options["include_dashboard"]
-        options |= {"address": settings.address, "runtime_env": {"py_modules": [str(package)]}}
+        code = {"py_modules": [str(PACKAGE)], "excludes": ["__pycache__"]}  # not the project folder
+        options |= {"address": ready(settings.address), "runtime_env": code}
     try:
         with on_loopback() if settings.address == "local" else contextlib.nullcontext():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"cluster.address={settings.address}: {str(error).splitlines()[0]}") from error
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cluster.address={settings.address}: {first}{'' if 'ersion' not in first else ': ' + SAME}"
+        ) from error
     try:
         if settings.address != "local" and head_mode() != "token":
             raise UserError(
                 f"cluster.address={settings.address}: this cluster runs what anyone sends it: start its head with "
                 "RAY_AUTH_MODE=token and a token file (docs/cluster.md)"
             )
-        whole = ray.cluster_resources()
-        gpus = settings.gpus_per_trial if settings.gpus_per_trial >= 0 else float(whole.get("GPU", 0) > 0)
-        for name, wanted in (("CPU", settings.cpus_per_trial), ("GPU", gpus)):
-            if wanted > whole.get(name, 0):
-                raise UserError(
-                    f"cluster.{name.lower()}s_per_trial={wanted}: the cluster has {whole.get(name, 0):g}: no trial could ever start"
-                )
-        yield {"CPU": settings.cpus_per_trial, "GPU": gpus}
+        yield resources(settings, device(train, settings), [one["Resources"] for one in ray.nodes() if one["Alive"]])
     finally:
         ray.shutdown()
+
+
+def resources(settings: "Cluster", device: str, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The resources of one trial on a device (cpu or cuda), where nodes have these. Raises UserError when none has enough."""
+    most = {name: max((one.get(name, 0.0) for one in nodes), default=0.0) for name in ("CPU", "GPU")}
+    gpus = settings.gpus_per_trial
+    if gpus < 0:
+        gpus = float(device == "cuda")
+    if device == "cuda" and gpus == 0:
+        raise UserError("cluster.gpus_per_trial=0: with train.device=cuda each trial needs one, or a share such as 0.5")
+    if device == "cpu" and gpus > 0:
+        raise UserError(f"cluster.gpus_per_trial={gpus:g}: with train.device=cpu it would be reserved and not used")
+    for name, wanted in (("CPU", float(settings.cpus_per_trial)), ("GPU", gpus)):
+        if wanted > most[name]:
+            raise UserError(
+                f"cluster.{name.lower()}s_per_trial={wanted:g}: the largest node has {most[name]:g}: no trial could ever start"
+                + (" (train.device=cpu needs no GPU)" if name == "GPU" else "")
+            )
+    return {"CPU": settings.cpus_per_trial, "GPU": gpus}
 
 
 def private_token(*, create: bool) -> None:

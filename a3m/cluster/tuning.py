@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 def experiment(
     jobs: Sequence[Job],
     perform: Perform,
-    resources: dict[str, float],
+    resources: Any,  # of one job: {"CPU": 1, ...} or a PlacementGroupFactory
     concurrent: int,
     retries: int,
     exchange: Exchange,
