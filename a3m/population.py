@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from a3m.distributions import Distribution
-from a3m.errors import DataError, TrainingError
+from a3m.errors import DataError, SettingsError, TrainingError
 from a3m.identity import Trial
+from a3m.points import CHANGING
+from a3m.settings import Params
 from a3m.state import Checkpoints, lease, write_atomically
 
 QUARTER = 0.25
@@ -47,12 +49,26 @@ class Member:
 
 @dataclass
 class Population:
-    """The members after `rounds` rounds; what each had in each round, and every exchange: epoch, member, from whom, new settings."""
+    """The members after `rounds` rounds; what each had in each of them, and every exchange: epoch, member, from whom, settings."""
 
     rounds: int
     members: list[Member]
     history: list[dict[str, Any]] = field(default_factory=list)
     exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+
+def check(params: Params, paths: list[str]) -> None:
+    """Refuse what cannot change while a network is trained, and a population without an exchange."""
+    for path in paths:
+        if path not in CHANGING:
+            expected = ", ".join(CHANGING)
+            raise SettingsError(
+                f"search.space: {path} cannot change while a network is trained: expected some of {expected}"
+            )
+    if params.search.interval >= params.train.epochs:
+        raise SettingsError(
+            f"search.interval={params.search.interval}: nothing is exchanged within train.epochs={params.train.epochs}"
+        )
 
 
 def load(folder: Path) -> Population | None:

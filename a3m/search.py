@@ -6,97 +6,24 @@ that ASHA stopped has a run that ends as KILLED with the tag `stopped`; whoever 
 """
 
 import copy
-import hashlib
-import json
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from a3m import config, cost, runs, search_summary, study
+from a3m import cost, evolution, runs, search_summary, study
 from a3m.cluster import searching
-from a3m.distributions import Distribution, check_space, in_order, parse
+from a3m.distributions import in_order
 from a3m.errors import SettingsError, UserError
-from a3m.identity import Trial
-from a3m.journal import Asked, Journal
-from a3m.plan import TRAINED, Planned, look_up, make_trial, store_exists
-from a3m.points import varied
-from a3m.relevance import trial_settings
-from a3m.settings import Method, Params
+from a3m.hunt import Hunt, prepare, unmeasured
+from a3m.journal import Asked
+from a3m.plan import TRAINED, Planned, store_exists
+from a3m.settings import Params
 from a3m.state import holder, lease
-from a3m.work import job_of, perform
-
-HEADLINE = {"classification": "val/accuracy", "re-identification": "val/mAP", "retrieval": "val/recall1"}
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Makes trials of values. Plain, so that it can go to where Ray Tune runs."""
-
-    params: Params
-    methods: dict[str, Method]
-    base: Trial
-    job: dict[str, Any]
-
-    def trial(self, values: Mapping[str, Any]) -> Trial:
-        """The trial of these values; everything else is as in the untuned settings."""
-        settings = trial_settings(varied(self.params, in_order(values), self.methods), self.params.search.seed)
-        settings["backbone"]["weights"] = self.base.settings["backbone"]["weights"]  # of a file the key has the digest
-        return replace(self.base, settings=settings)
-
-    def name(self, trial: Trial, values: Mapping[str, Any]) -> str:
-        """What its run is called."""
-        shown = (f"{path.rpartition('.')[2]}={search_summary.short(value)}" for path, value in values.items())
-        return " ".join([trial.settings["method"]["name"], *(one for one in shown if not one.startswith("method="))])
-
-    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a worker needs to train it."""
-        trial = self.trial(values)
-        return self.job | {"key": trial.key, "trial": asdict(trial), "name": self.name(trial, values)}
-
-
-@dataclass(frozen=True)
-class Hunt:
-    """A search and where it lies."""
-
-    params: Params  # as its trials have them: train.on=train, measured after each epoch
-    space: dict[str, Distribution]
-    metric: str
-    digest: str
-    journal: Journal
-    trials: Trials
-    state: Path
-    experiment: str
-
-    def known(self, store: runs.Store | None) -> list[tuple[Asked, Planned]]:
-        """Every trial that was asked for, with its outcome: finished | stopped | failed, or '' where it has none yet."""
-        asked = list(self.journal.read().values())
-        wanted = []
-        for one in asked:
-            trial = self.trials.trial(one.values)
-            wanted.append((trial, one.values, self.params.search.seed, self.trials.name(trial, one.values)))
-        planned = look_up(self.params, wanted, store, self.experiment)
-        return [(_settled(one, found, self.metric), found) for one, found in zip(asked, planned, strict=True)]
-
-
-def _settled(asked: Asked, planned: Planned, metric: str) -> Asked:
-    """What became of a trial: the store knows what has ended, the journal what was stopped."""
-    outcome, value, reason = "", asked.value, asked.reason
-    if planned.state in ("finished", "older") and planned.found is not None:
-        outcome, value = "finished", planned.found.metrics.get(metric, asked.value)
-    elif planned.state == "undelivered":
-        outcome = asked.outcome  # without one, the worker that delivers it says so
-    elif planned.state == "failed" and planned.found is not None:
-        outcome, reason = "failed", planned.found.failed or ""
-    elif planned.state in ("interrupted", "new") and asked.stopped is not None:
-        outcome = "stopped"
-    if outcome == "finished" and (value is None or not math.isfinite(value)):
-        outcome, reason = "failed", f"{metric} is no number"
-    return replace(asked, outcome=outcome, value=value, reason=reason)
+from a3m.work import perform
 
 
 def run(params: Params, root: Path, default: Sequence[str]) -> None:
@@ -115,11 +42,8 @@ def run(params: Params, root: Path, default: Sequence[str]) -> None:
         return
     assert store is not None
     with lease(hunt.state, f"search-{hunt.digest}", lambda owner: _waiting(console, owner)):
-        known = _search(console, hunt, root, store)
-    best = search_summary.winner([asked for asked, _ in known], params.search.mode)
-    if best is None:
-        raise UserError(f"no trial of the search {params.search.name} has finished: {_reasons(known)}")
-    study.run(retrained(params), root, params.search.name, [{}, in_order(best.values)])
+        best = (evolution.evolve if params.search.algorithm == "pbt" else _search)(console, hunt, store)
+    study.run(retrained(params), root, params.search.name, [{}, in_order(best)])
     console.print(
         f"the winner beside the untuned settings, trained on train+val and tested once: results/{params.search.name}.csv"
     )
@@ -132,51 +56,11 @@ def retrained(params: Params) -> Params:
     return params
 
 
-def searched(params: Params) -> Params:
-    """The settings of a search's trials: on the training part alone, validated after each epoch."""
-    params = copy.deepcopy(params)
-    params.train.on, params.train.validate_every, params.train.checkpoint_every = "train", 1, 1
-    return params
-
-
-def metric_of(params: Params) -> str:
-    """What trials are compared by. Raises SettingsError where the task of own data does not say."""
-    metric = params.search.metric or HEADLINE.get(params.dataset.task, "")
-    if not metric:
-        raise SettingsError(f"search.metric is empty: expected one of {', '.join(HEADLINE.values())}")
-    assert metric.startswith("val/"), "a search never looks at test data"
-    return metric
-
-
-def prepare(params: Params, root: Path, default: Sequence[str], store: runs.Store | None) -> Hunt:
-    """Check the space and name the search: by all that its trials and decisions depend on, but not by how many trials it has."""
-    own = searched(params)
-    methods = config.methods()
-    space = parse(params.search.space or default)
-    check_space(own, space, methods)
-    base = make_trial(own, root, own.search.seed)
-    metric = metric_of(params)
-    search = asdict(params.search)
-    kept = {name: search[name] for name in ("name", "algorithm", "scheduler", "mode", "seed", "grace", "reduction")}
-    content = kept | {
-        "base": base.key,
-        "metric": metric,
-        "space": {path: str(one) for path, one in sorted(space.items())},
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    state = (root / params.store.state).resolve()
-    experiment = store.experiment(params.dataset.name, root, create=not params.plan) if store is not None else ""
-    planned = Planned(base, {}, own.search.seed, "", "new", None)
-    job = job_of(own, root, planned, store.uri if store is not None else "", experiment, None, None)
-    trials = Trials(own, methods, base, job)
-    return Hunt(own, space, metric, digest, Journal(state / "searches" / f"{digest}.jsonl"), trials, state, experiment)
-
-
 # --- searching ----------------------------------------------------------------------------------------------------------
 
 
-def _search(console: Console, hunt: Hunt, root: Path, store: runs.Store) -> list[tuple[Asked, Planned]]:
-    """Train what is missing, end what was stopped or cut off, and show the result in the search's own run."""
+def _search(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
+    """Train what is missing, end what was stopped or cut off, show the result in the search's own run -> the best settings."""
     search, known = hunt.params.search, hunt.known(store)
     missing = _remaining(hunt, known)
     parent, is_open = store.parent(
@@ -208,7 +92,10 @@ def _search(console: Console, hunt: Hunt, root: Path, store: runs.Store) -> list
         raise UserError(
             f"{len(lost)} trials of {search.name} were lost:\n{listed}\n(the same command goes on with them)"
         )
-    return known
+    best = search_summary.winner([asked for asked, _ in known], search.mode)
+    if best is None:
+        raise UserError(f"no trial of the search {search.name} has finished: {_reasons(known)}")
+    return best.values
 
 
 def _remaining(hunt: Hunt, known: Sequence[tuple[Asked, Planned]], lost: Mapping[str, str] | None = None) -> int:
@@ -246,6 +133,8 @@ def _train(console: Console, hunt: Hunt, store: runs.Store, lost: dict[str, str]
         for word in ("waiting", "away", "retried"):
             if word in result:
                 console.print(f"  {key}: {result[word]}")
+        if "epoch" in result and hunt.metric not in result:
+            raise SettingsError(unmeasured(hunt.metric, result))
         if "outcome" in result:
             assert not [name for name in result if name.startswith("test/")], "a search never looks at test data"
             ended.add(key)

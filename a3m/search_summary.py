@@ -159,30 +159,48 @@ def publish(
 ) -> None:
     """Put the result into the search's run: a note, tags, and the folder `search` with the trials and what mattered; print it."""
     found = importance(params, space, known)
-    counted, told, mattered = sentences(params, space, metric, known, found)
+    said = sentences(params, space, metric, known, found)
     best = winner([asked for asked, _ in known], params.search.mode)
     run_of = {asked.key: planned.found.run_id for asked, planned in known if planned.found is not None}
     tags = {f"trials.{name}": str(number) for name, number in counts(known).items()}
-    link = ""
     if best is not None:
-        best_run = run_of.get(best.key, "")
-        link = f"\n\n[run of the best trial](#/experiments/{experiment}/runs/{best_run})"
-        tags |= {
-            "best.key": best.key, "best.run": best_run, f"best.{metric}": f"{best.value:.6g}",
-            **{f"best.{path}": json.dumps(value) for path, value in best.values.items()},
-        }  # fmt: skip
-    tags |= {f"importance.{path}": f"{share:.4f}" for path, share in found.shares.items()}
+        tags |= best_tags(run_of.get(best.key, ""), metric, best.value, best.values) | {"best.key": best.key}
+    note = written(said, params, space, experiment, tags.get("best.run", ""))
+    put(store, run_id, note, tags, {"trials.csv": table(metric, known)}, found)
+    for line in said:
+        console.print(f"  {line}")
+
+
+def best_tags(run_id: str, metric: str, value: float | None, values: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a search's run that say what is best."""
+    settings = {f"best.{path}": json.dumps(value) for path, value in values.items()}
+    return {"best.run": run_id, f"best.{metric}": f"{value:.6g}", **settings}
+
+
+def written(said: Sequence[str], params: Params, space: Space, experiment: str, best_run: str) -> str:
+    """The note of a search's run, in Markdown; the second sentence tells the best."""
+    link = f"\n\n[run of the best](#/experiments/{experiment}/runs/{best_run})" if best_run else ""
     listed = "\n".join(f"* `{path}` = {one}" for path, one in space.items())
-    note = f"{counted}\n\n**{told}**{link}\n\n{mattered}\n\nSearched on {params.dataset.name} ({params.data.source}):\n\n{listed}"
-    for name, value in (tags | {"mlflow.note.content": note}).items():
+    where = f"Searched on {params.dataset.name} ({params.data.source}):"
+    return "\n\n".join([said[0], f"**{said[1]}**{link}", *said[2:], where, listed])
+
+
+def put(
+    store: runs.Store,
+    run_id: str,
+    note: str,
+    tags: Mapping[str, str],
+    tables: Mapping[str, pd.DataFrame],
+    found: Importance,
+) -> None:
+    """Write note, tags, tables and what mattered into the run of a search."""
+    shares = {f"importance.{path}": f"{share:.4f}" for path, share in found.shares.items()}
+    for name, value in (dict(tags) | shares | {"mlflow.note.content": note}).items():
         store.tag(run_id, name, value)
     with tempfile.TemporaryDirectory() as folder:
-        files = {"trials.csv": table(metric, known), "importance.csv": found.frame()}
-        for name, frame in files.items():
+        for name, frame in (dict(tables) | {"importance.csv": found.frame()}).items():
             frame.to_csv(Path(folder) / name, index=False, lineterminator="\n")
             store.upload(run_id, Path(folder) / name, "search")
         if found.shares:
             found.draw(Path(folder) / "importance.png")
             store.upload(run_id, Path(folder) / "importance.png", "search")
-    for line in (counted, told, mattered):
-        console.print(f"  {line}")
