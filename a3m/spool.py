@@ -53,8 +53,7 @@ class Spool:
         if delivered not in {end for _, end in lines}:
             delivered = 0
         self._waiting = deque((record, end) for record, end in lines if end > delivered)
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"spool {path.stem}")
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Keep a record on disk; returns when it is safe there. Raises LeaseLost, or StoreError when it cannot be written."""
@@ -73,12 +72,14 @@ class Spool:
             self.records.append(dict(record))
             self._waiting.append((dict(record), os.fstat(self._file.fileno()).st_size))
             self._lock.notify_all()
+        self._start()
 
     def flush(self, seconds: float) -> bool:
         """Wait until all is delivered -> whether it is. Raises LeaseLost.
 
         A store that is away is given up after `seconds`; one that takes long over what it was given, such as weights, is not.
         """
+        self._start()
         deadline = time.monotonic() + seconds
         with self._lock:
             while self._waiting and self.refused is None:
@@ -95,7 +96,8 @@ class Spool:
         with self._lock:
             self._closed = True
             self._lock.notify_all()
-        self._thread.join(CLOSING)
+        if self._thread is not None:
+            self._thread.join(CLOSING)
         self._file.close()
 
     def remove(self) -> None:
@@ -104,6 +106,12 @@ class Spool:
         remove(self.path)
 
     # --- the delivering thread ---
+
+    def _start(self) -> None:
+        """Not before the first call: whoever delivers may need this very object."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name=f"spool {self.path.stem}")
+            self._thread.start()
 
     def _run(self) -> None:
         waits = delays()
