@@ -23,7 +23,9 @@ OBJECT_STORE = 100_000_000  # bytes; the least that Ray takes is 75 MB
 class Cluster:
     """`ray start --head` on one host and `ray start --address` on workers of one CPU each. The head runs no trials."""
 
-    def __init__(self, lab: Lab, workers: int = 2):
+    def __init__(self, lab: Lab, workers: int = 2, memory: int = 0):
+        """`memory` (bytes) limits each worker's host."""
+        self.memory = memory if lab.limits_memory else 0
         self.lab, self.names = lab, [f"worker{number}" for number in range(1, workers + 1)]
         self.token = secrets.token_hex(32)
         lab.environment |= {
@@ -58,16 +60,20 @@ class Cluster:
         client = [f"--ray-client-server-port={self.client_port}"] if importlib.util.find_spec("grpc") else []
         self._ray(host, "--head", f"--port={self.port}", *client, "--num-cpus=0")
 
-    def start_worker(self, name: str, *, memory: int = 0, cpus: int = 1, wait: bool = True) -> Host:
-        """Make a worker's host, anew where there was one, and let it join. `memory` (bytes) limits the host."""
+    def start_worker(self, name: str, *, wait: bool = True) -> Host:
+        """Make a worker's host, anew where there was one, and let it join."""
         if name not in self.names:
             self.names.append(name)
-        host = self._host(name, 2 + self.names.index(name), memory)
+        host = self._host(name, 2 + self.names.index(name), self.memory)
         before = self.alive() if wait else 0
-        self._ray(host, f"--address={self.address}", f"--num-cpus={cpus}", wait=wait)
+        self._ray(host, f"--address={self.address}", "--num-cpus=1", wait=wait)
         if wait:
             self.wait_for_workers(before + 1)
         return host
+
+    def desk(self) -> Host:
+        """A machine that is no part of the cluster, with its token: where somebody gives commands."""
+        return self.lab.hosts.get("desk") or self._host("desk", 50)
 
     def kill_worker(self, name: str) -> None:
         self.lab.hosts[name].kill()
