@@ -50,7 +50,10 @@ def experiment(
         "1"  # else it takes the first Ctrl-C, which is ours (a3m.cluster.ending)
     )
     from ray import tune
+    from ray.tune.execution import class_cache
 
+    # Tune hands the driver's AWS keys to workers in a runtime environment, which Ray writes into a log that all can read.
+    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # pages of traceback, of which we tell one line
     search = tuned() if tuned is not None else {}
     stopped: dict[str, dict[str, Any]] = search["scheduler"].stopped if search else {}
