@@ -1,6 +1,7 @@
 """What SECURITY.md promises: nothing from outside is run, nothing listens beyond what was asked for, no secret is written."""
 
 import ast
+import csv
 import os
 import re
 import shutil
@@ -14,15 +15,21 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+import yaml
+from PIL import Image
 
 from a3m import runs
 from a3m.cluster import session
+from a3m.data.records import ATTRIBUTE
 from a3m.errors import UserError
-from a3m.settings import Cluster, Train
+from a3m.settings import Cluster, Store, Train
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted(
@@ -359,7 +366,7 @@ OWN = """
 import os, psutil, ray
 from pathlib import Path
 from a3m.cluster.session import connected
-from a3m.settings import Cluster, Train
+from a3m.settings import Cluster, Store, Train
 with connected(Cluster(), Train()):
     @ray.remote
     def mode():
@@ -396,14 +403,14 @@ start() {  # a head in the foreground of a process of its own, so that it ends w
   for _ in $(seq 150); do ss -ltn | grep -q ":$2 " && break; sleep 0.2; done; sleep 4
 }
 $RAY get-auth-token --generate > /dev/null 2>&1
-start token 6401 10011
+start token 6401 9801
 echo "heard: $(ss -ltnH | awk '{print $4}' | sed 's/:[0-9]*$//' | sort -u | tr '\n' ' ')"
 echo "with the token:     $(timeout 100 $PYTHON join.py 10.99.7.2:6401 2>&1 | tail -1)"
 echo "with another token: $(RAY_AUTH_TOKEN=0000 timeout 100 $PYTHON join.py 10.99.7.2:6401 2>&1 | tail -1)"
 echo "without a token:    $(HOME=$WORK/nobody timeout 100 $PYTHON bare.py 10.99.7.2:6401 2>&1 | tail -1)"
 echo "leaks: $(grep -rlF "$(cat $HOME/.ray/auth_token)" $SHORT/token $WORK/token.log | tr '\n' ' ')"
 kill %1; sleep 2
-start disabled 6402 10012
+start disabled 6402 9802
 echo "an open cluster:    $(timeout 100 $PYTHON join.py 10.99.7.2:6402 2>&1 | tail -1)"
 """
 JOIN = """
@@ -412,7 +419,7 @@ from a3m.cluster.session import connected
 from a3m.errors import UserError
 from a3m.settings import Cluster, Train
 try:
-    with connected(Cluster(address=sys.argv[1]), Train()):
+    with connected(Cluster(address=sys.argv[1]), Train(device="cpu")):
         print("joined")
 except UserError as error:
     print("refused:", str(error).replace("\\n", " "))
@@ -444,3 +451,243 @@ def test_a_cluster_lets_nobody_in_without_its_token_and_we_join_none_that_lets_a
     assert re.search(r"an open cluster: +refused: .*RAY_AUTH_MODE=token", said), said
     assert re.search(r"leaks: *\n", said), said
     assert "*" in re.search(r"heard: (.*)", said)[1], "SECURITY.md says that a head listens on every interface"
+
+
+# --- names from data, and secrets from the environment ------------------------------------------------------------------
+
+CLASSES = (
+    "../../../pwned", "$(touch pwned)", "`touch pwned`", "'; DROP TABLE runs; --", '<script>alert("x")</script>',
+    "=cmd|' /C touch pwned'!A0", "100% \\input{/etc/passwd} $x^{", "@SUM(1+1)*| [a](javascript:alert(1)) ünï-日本",
+)  # fmt: skip
+VALUES = ("<img src=x onerror=alert(1)>", "=1+1", "{{7*7}} ${7*7} %s%n", "; touch pwned")
+ATTRIBUTES = ("ünï. .b-c..", "0 -rf x")  # the worst that a name of an attribute may be
+SECRETS = {
+    "MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "secret-xyz-mlflow", "PGPASSWORD": "secret-xyz-postgres",
+    "AWS_ACCESS_KEY_ID": "secret-xyz-id", "AWS_SECRET_ACCESS_KEY": "secret-xyz-aws", "AWS_SESSION_TOKEN": "secret-xyz-session", "RAY_AUTH_TOKEN": "secret-xyz-ray" + "0" * 50,
+}  # fmt: skip
+SETTINGS = """
+twins: []
+datasets:
+  manifest: {reader: manifest, images: manifest}
+studies:
+  ablation: manifest
+figures:
+  figure2: {study: ablation, file: samples.npz}
+data: {source: raw}
+ablation: {seeds: [0], groups: [], beside: []}
+train: {epochs: 1, batch_size: 8}
+cluster: {max_concurrent: 1}
+hydra:"""
+
+
+def write_hostile_images(folder: Path) -> None:
+    """Eight classes of eight images whose names, classes and values of attributes try what names can try."""
+    rng = np.random.default_rng(0)
+    rows = [["image", "label", "split", *ATTRIBUTES]]
+    for label, name in enumerate(CLASSES):
+        place = Path(f"$(touch pwned) {label};touch pwned") / f"<script>'%s\"@`touch pwned`=cmd|{label}"
+        (folder / place).mkdir(parents=True)
+        for number in range(8):
+            image = str(place / f"-rf {number} & ünï.png")
+            pixels = rng.integers(0, 90, (24, 24, 3), dtype=np.uint8)
+            pixels[:, :, label % 3] += np.uint8(20 * label)
+            Image.fromarray(pixels).save(folder / image)
+            values = [VALUES[(label + number + which) % len(VALUES)] for which in range(len(ATTRIBUTES))]
+            rows.append([image, name, "train" if number < 4 else "test", *values])
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the project that has taken such a data set from its CSV to the report, with secrets around -> it, its output."""
+    around = tmp_path_factory.mktemp("around")
+    project = around / "project"
+    for name in ("a3m", "pipelines", "sweeps"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", project)
+    text = (ROOT / "params.yaml").read_text().replace("profile: demo", "profile: smoke")
+    head, _, _ = text.partition("# layouts that are drawn")
+    (project / "params.yaml").write_text(head + SETTINGS + text.partition("\nhydra:")[2])
+    write_hostile_images(project / "data" / "raw" / "manifest")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    temporary = Path(tempfile.mkdtemp(prefix="a3m-"))  # Ray's sockets have short paths
+    environment |= SECRETS | {"PYTHONPATH": str(project), "HOME": str(around), "OMP_NUM_THREADS": "1"}
+    environment |= {
+        "TMPDIR": str(temporary),
+        "RAY_TMPDIR": str(temporary),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MPLCONFIGDIR": str(temporary),
+    }
+    said = ""
+    try:
+        for command in (
+            ["-m", "a3m", "check", "data/raw/manifest/manifest.csv"],
+            ["pipelines/settings.py"],
+            ["pipelines/prepare.py", "dataset=manifest"],
+            ["pipelines/pack.py", "dataset=manifest"],
+            ["sweeps/ablation.py"],
+            ["pipelines/tables.py"],
+            *(["pipelines/figures.py", f"figure{number}", "study=ablation"] for number in (2, 4, 5, 6)),
+            ["pipelines/report.py"],
+        ):
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=project,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=280,
+            )
+            said += f"$ {command}\n{done.stdout}{done.stderr}"
+            assert done.returncode == 0, said[-6000:]
+        logs = [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size < 50_000_000]
+        shutil.rmtree(around / "logs", ignore_errors=True)
+        for number, path in enumerate(logs):
+            (around / "logs").mkdir(exist_ok=True)
+            shutil.copy(path, around / "logs" / f"{number}-{path.name}")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return project, said
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_names_from_data_run_nothing_and_lead_nowhere(hostile: tuple[Path, str]) -> None:
+    project, said = hostile
+    around = project.parent
+    assert not [path for path in around.rglob("*pwned") if "raw/manifest" not in str(path)], said
+    assert {path.name for path in around.iterdir()} <= {"project", ".ray", "logs", ".cache", ".config"}
+    found = {run.data.tags["method"]: run for run in runs_of(project)}
+    assert set(found) >= {"baseline1", "a3m"}
+    for run in found.values():
+        assert run.info.status == runs.FINISHED
+    for attribute in ATTRIBUTES:
+        assert f"test/attribute/{attribute}" in found["a3m"].data.metrics
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_names_from_data_are_escaped_in_page_tables_and_figures(hostile: tuple[Path, str]) -> None:
+    project, _ = hostile
+    reports = project / "reports"
+    page = (reports / "index.html").read_text()
+    assert not re.search(r"<script>alert|<img src=x|href=\"?javascript:", page)
+    for svg in (reports / "figures").glob("*.svg"):
+        assert not re.search(r"<script>alert|<img src=x", svg.read_text()), svg
+    tables = list((reports / "tables").glob("*"))
+    assert tables
+    for path in tables:
+        text = path.read_text()
+        if path.suffix == ".tex":
+            assert r"\input{" not in text, path
+        if path.suffix == ".md":
+            assert not re.search(r"(?<!\\)<script>|(?<!\\)\[a\]\(javascript", text), path
+    for path in [*reports.rglob("*.csv"), *(project / "results").glob("*.csv")]:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                assert not [cell for cell in row if re.match(r"[=@]|[+-](?![\d.])", cell)], (
+                    f"{path}: a spreadsheet would run it"
+                )
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_secret_of_the_environment_is_written_anywhere(hostile: tuple[Path, str]) -> None:
+    project, said = hostile
+    assert "secret-xyz" not in said
+    files = [path for path in project.parent.rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in files)
+    assert any("raylet" in path.name for path in files), "Ray's logs were kept to be looked at"
+    assert [str(path) for path in files if b"secret-xyz" in path.read_bytes()] == []
+
+
+def runs_of(project: Path) -> list[Any]:
+    """All runs of trials in a project's store."""
+    store = runs.open_store(f"sqlite:///{project}/mlflow.db", project)
+    return [run for run in store.client.search_runs([store.experiment("manifest", project)]) if "key" in run.data.tags]
+
+
+def test_a_name_that_mlflow_would_refuse_never_becomes_a_metric() -> None:
+    for name in (
+        "a@b",
+        "a/../b",
+        "../x",
+        ".",
+        "..",
+        "-x",
+        "=1",
+        "a:b",
+        "a\nb",
+        "a%b",
+        "x" * 101,
+        "",
+        "$(x)",
+        "`x`",
+        "a,b",
+    ):
+        assert not ATTRIBUTE.fullmatch(name), name
+    for name in ATTRIBUTES:
+        assert ATTRIBUTE.fullmatch(name), name
+
+
+# --- what the documents say ---------------------------------------------------------------------------------------------
+
+
+def test_every_sentence_of_security_md_that_names_a_test_has_it() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    marks = [one for group in re.findall(r"\[(`[^\]]+)\]", text) for one in re.findall(r"`(\w+)\.\.\.`", group)]
+    assert len(marks) >= 8
+    tests = [name for name in globals() if name.startswith("test_")]
+    for mark in marks:
+        assert any(name.startswith(f"test_{mark}") or name.startswith(f"test_no_{mark}") for name in tests), mark
+    for path in re.findall(r"`(tests/\w+\.py)`", text):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_guide_to_clusters_names_settings_and_files_that_exist() -> None:
+    guide = (ROOT / "docs" / "cluster.md").read_text()
+    written = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
+    for section, kind in (("cluster", Cluster), ("store", Store)):
+        assert set(written[section]) <= {one.name for one in fields(kind)}
+    for section, name in re.findall(r"`(cluster|store)\.(\w+)[=`]", guide):
+        assert name in {one.name for one in fields(Cluster if section == "cluster" else Store)}, name
+    for target in re.findall(r"\]\(([\w./-]+)\)", guide):
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_ray_takes_the_cluster_file_and_it_holds_the_token_on_every_machine() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(yaml.safe_load((ROOT / "docs" / "cluster" / "ray-cluster.yaml").read_text()))
+    validate_config(config)
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=token" in commands[-1]
+        assert "ray start" in commands[-1]
+    assert "~/.ray/auth_token" in config["file_mounts"]
+
+
+def test_the_files_for_kubernetes_have_a_token_no_secret_and_no_more_rights_than_needed() -> None:
+    folder = ROOT / "docs" / "cluster"
+    claim, cluster = yaml.safe_load_all((folder / "raycluster.yaml").read_text())
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    spec = cluster["spec"]
+    assert spec["authOptions"] == {"mode": "token"}
+    assert f"ray=={spec['rayVersion']}" in (ROOT / "constraints.txt").read_text()
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert "env" not in container, "passwords come from a Secret"
+            assert {"mountPath": "/shared", "name": "shared"} in container["volumeMounts"]
+        assert {volume["name"] for volume in pod["volumes"]} == {
+            m["name"] for c in pod["containers"] for m in c["volumeMounts"]
+        }
+    job = yaml.safe_load((folder / "rayjob.yaml").read_text())["spec"]
+    assert job["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    assert not job.get("backoffLimit"), "KubeRay refuses it for a cluster that is there"
