@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: venv repro test ui lint bench photographs plan help
+.PHONY: venv repro test test-cluster ui lint bench photographs plan help
 
 help:
 	@echo "make repro   environment, then dvc repro: data, sweeps, tables, figures, report"
 	@echo "make test    environment, then lint, types and tests"
+	@echo "make test-cluster   faults on several hosts, made here as network namespaces: about 20 minutes on 2 cores; needs root"
 	@echo "make ui      the MLflow UI on this project's runs (PORT=5000)"
 	@echo "make plan PROFILE=paper   trials, images and hours of all studies; trains nothing"
 	@echo "make photographs   the real photographs of data/raw/cub200, EfficientNet-Lite0 from ImageNet: about 40 minutes on 2 cores"
@@ -27,6 +28,12 @@ repro: venv
 
 test: venv lint
 	pytest -q
+
+# Every fault of docs/reliability.md, really done. FAULTS="-k worker" runs a part. Without namespaces: processes, and it says so.
+FAULTS ?=
+test-cluster: venv
+	@tests/lab/needs
+	pytest -m hosts tests/test_faults.py -s --durations=0 $(FAULTS)
 
 lint: venv
 	ruff format --check .

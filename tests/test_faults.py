@@ -243,7 +243,7 @@ def test_a_worker_is_cut_off_the_network_and_comes_back(
 def test_a_worker_freezes_and_its_zombie_does_not_write(
     sweep: Study, undisturbed: dict[str, bytes], trained: Trained
 ) -> None:
-    """Cut off from network and storage alike: its lease runs out, the trial is trained elsewhere, then it goes on as if nothing was."""
+    """Cut off from network and storage alike: its lease runs out, the trial is trained elsewhere, then it wakes up."""
     with timed() as took:
         driver = sweep.start()
         key = sweep.wait_for_epoch(2, driver, host="worker1")
