@@ -463,7 +463,8 @@ VALUES = ("<img src=x onerror=alert(1)>", "=1+1", "{{7*7}} ${7*7} %s%n", "; touc
 ATTRIBUTES = ("ünï. .b-c..", "0 -rf x")  # the worst that a name of an attribute may be
 SECRETS = {
     "MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "secret-xyz-mlflow", "PGPASSWORD": "secret-xyz-postgres",
-    "AWS_ACCESS_KEY_ID": "secret-xyz-id", "AWS_SECRET_ACCESS_KEY": "secret-xyz-aws", "AWS_SESSION_TOKEN": "secret-xyz-session", "RAY_AUTH_TOKEN": "secret-xyz-ray" + "0" * 50,
+    "AWS_ACCESS_KEY_ID": "secret-xyz-id", "AWS_SECRET_ACCESS_KEY": "secret-xyz-aws", "AWS_SESSION_TOKEN": "secret-xyz-session",
+    "RAY_AUTH_TOKEN": "secret-xyz-ray" + "0" * 50,
 }  # fmt: skip
 SETTINGS = """
 twins: []
