@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from a3m import spool
+from a3m import database, spool
 from a3m.errors import SettingsError, StoreError
 from a3m.identity import Trial
 from a3m.patience import Answer, StoreAway, patiently
@@ -122,20 +122,28 @@ class Store:
             )
         return found.experiment_id
 
-    def find(self, experiment: str, tag: str = "key", value: str = "%") -> dict[str, Found]:
+    def find(self, experiment: str, tag: str = "key", value: str | None = None) -> dict[str, Found]:
         """The run that counts for every key (or other tag) of an experiment: the first finished one, else the newest.
 
         `value` asks for one key alone.
         """
         best: dict[str, Found] = {}
-        if not experiment:
-            return best
-        for run in self._search([experiment], f"tags.{_named(tag)} LIKE {_quoted(value)}"):
-            found = _found(run, tag)
+        for found in self._tagged(experiment, tag, value) if experiment else ():
             other = best.get(found.key)
             if other is None or _rank(found) < _rank(other):
                 best[found.key] = found
         return best
+
+    def _tagged(self, experiment: str, tag: str, value: str | None) -> Iterable[Found]:
+        """Runs that carry a tag. A database is read directly, which for 10,000 runs is a second instead of half a minute."""
+        if urlsplit(self.uri).scheme.startswith("http"):
+            said = "'%'" if value is None else _quoted(value)
+            return (_found(run, tag) for run in self._search([experiment], f"tags.{_named(tag)} LIKE {said}"))
+        rows = self.ask(lambda _: database.tagged(self.uri, experiment, tag, value))
+        return (
+            Found(row.value, row.run_id, row.status, row.started / 1000, row.ended / 1000 if row.ended else None, row.metrics, row.tags)
+            for row in rows
+        )  # fmt: skip
 
     def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
         token = None
@@ -182,7 +190,12 @@ class Store:
 
     def member(self, experiment: str, population: str, member: int, parent: str) -> tuple[str, int]:
         """The run of a population's member, set running, else created -> (run id, when it started in ms). It has no key."""
-        tags = {"population": population, "member": str(member), "mlflow.source.name": "sweeps/search.py", PARENT: parent}
+        tags = {
+            "population": population,
+            "member": str(member),
+            "mlflow.source.name": "sweeps/search.py",
+            PARENT: parent,
+        }
 
         def opened(client: "MlflowClient") -> tuple[str, int]:
             condition = f"tags.population = '{population}' AND tags.member = '{member}'"
@@ -590,6 +603,8 @@ class Recorder:
         run_id = self._run[0]
         if record["status"] == FINISHED:
             if not _whole(self.outputs):
+                if record != self.spool.records[-1]:
+                    return  # another attempt has begun since, because it is gone
                 raise StoreError(
                     f"{self.outputs}: what the trial left is not there any more; it has to be trained again"
                 )
