@@ -170,7 +170,7 @@ SECRET = re.compile(
 IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"'<>{}$]+:[^\s/@\"'<>{}$]+@[\w.-]+")
 MACHINE = re.compile(r"(?<![\w.$~}])/(?:home/[a-z][\w-]*|Users/\w+|root|work|workspace)/[\w.]|[A-Z]:\\\\Users")
 REGISTRY = re.compile(
-    r"https?://(?:[\w.-]*\b(?:pypi|artifactory|nexus|devpi|proxy|mirror)[\w.-]*)(?::\d+)?/|--(?:extra-)?index-url|--trusted-host"
+    r"https?://(?:[\w.-]*\b(?:pypi|artifactory|nexus|devpi|proxy|mirror)[\w.-]*)(?::\d+)?/|--(?:extra-)?index-url|--trusted[-]host"
 )
 
 
