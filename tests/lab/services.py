@@ -30,7 +30,7 @@ class Cluster:
         self.token = secrets.token_hex(32)
         lab.environment |= {
             "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1",
-            "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "RAY_worker_niceness": "0",
         }  # fmt: skip
         self._started: dict[str, subprocess.Popen[str]] = {}
 
