@@ -90,11 +90,11 @@ class Nodes:
         def noted(events: list[Event]) -> bool:
             passed = []
             for key, result in events:
-                self._note(key, result)
+                news = self._note(key, result)
                 if "node" not in result:
                     passed.append((key, result))
-                elif result.get("news"):
-                    passed.append((key, {"away": result["news"]}))
+                elif news:
+                    passed.append((key, {"away": f"waits, since its node cannot train: {news}"}))
             stopped = exchange(passed)
             self._stuck = bool(self._running) and all(self._running.values())
             if not self._stuck:
@@ -109,19 +109,18 @@ class Nodes:
         stuck = self._stuck and time.monotonic() - self._since > STUCK_SECONDS
         return "; ".join(self._unfit.values()) if stuck else ""
 
-    def _note(self, key: str, result: dict[str, Any]) -> None:
+    def _note(self, key: str, result: dict[str, Any]) -> str:
+        """Keep what a process said of its node -> what is wrong there, when that was not known."""
         if "outcome" in result or "retried" in result:
             self._running.pop(key, None)
         elif "node" in result:
             unfit = result["unfit"]
             self._running[key] = result["node"] if unfit else ""
-            known = self._unfit.get(result["node"])
-            if unfit and known != unfit:
-                result["news"] = f"waits, since its node cannot train: {unfit}"
+            known = self._unfit.pop(result["node"], "")
             if unfit:
                 self._unfit[result["node"]] = unfit
-            else:
-                self._unfit.pop(result["node"], None)
+            return "" if unfit == known else unfit
+        return ""
 
 
 # --- the driver ---------------------------------------------------------------------------------------------------------
