@@ -33,7 +33,7 @@ test: venv lint
 FAULTS ?=
 test-cluster: venv
 	@tests/lab/needs
-	pytest -m hosts tests/test_faults.py -s --durations=0 $(FAULTS)
+	pytest -m hosts -s --durations=0 $(FAULTS)
 
 lint: venv
 	ruff format --check .

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lab import remote
 from lab.hosts import Lab, wait_for
 from lab.project import Run, Study, Trained, copy_project, pack, timed
 from lab.services import Cluster, Tracking, postgresql
@@ -546,3 +547,36 @@ def test_what_a_node_lacks_is_named_with_the_node(
     assert not [run for run in trials + studies if run.status == "RUNNING"]
     sweep.start().finished()
     check(sweep, undisturbed, trained, {}, again=0)
+
+
+@pytest.mark.usefixtures("separate")
+def test_a_node_without_the_pack_fetches_it_by_ssh(
+    sweep: Study, undisturbed: dict[str, bytes], trained: Trained, tmp_path: Path
+) -> None:
+    """The remote is a fourth host; the node that lacks the pack has its own key to it, and keeps what it fetched."""
+    if not remote.available():
+        pytest.skip("sshd is not here (Debian: openssh-server)")
+    lab = sweep.cluster.lab
+    worker, prepared = lab.hosts["worker2"], sweep.project / "data" / "prepared"
+    kept = {name: (sweep.project / name).read_bytes() for name in ("dvc.yaml", "dvc.lock", ".dvc/config")}
+    server = remote.Remote(lab.host("remote", 101))
+    try:
+        for name in ("head", "worker2"):
+            server.admit(lab.hosts[name])
+        remote.push(sweep.cluster.head, sweep.project, "market1501", server.url)
+        worker.call("mount", "-t", "tmpfs", "none", str(prepared))
+        with timed() as took:
+            said = sweep.start().finished()
+    finally:
+        worker.run(["umount", "-l", str(prepared)])
+        server.close()
+        for name, data in kept.items():
+            (sweep.project / name).write_bytes(data)
+    fetching = [line for line in said.splitlines() if "is fetched from the DVC remote by" in line]
+    assert len(fetching) == 1
+    assert "worker2" in fetching[0]
+    assert "worker1" not in fetching[0]
+    assert len(list((worker.own_home / ".cache" / "a3m" / "packs").glob("*/pack.safetensors"))) == 1
+    note("pack fetched by ssh", took["seconds"], trained)
+    check(sweep, undisturbed, trained, {}, again=0)
+    assert "worker2" in {run.tags["host"] for run in sweep.runs()[0]}, "it has trained with what it fetched"
