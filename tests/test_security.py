@@ -437,6 +437,7 @@ except Exception as error:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(600)
 def test_a_cluster_lets_nobody_in_without_its_token_and_we_join_none_that_lets_anybody_in(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -444,7 +445,7 @@ def test_a_cluster_lets_nobody_in_without_its_token_and_we_join_none_that_lets_a
     for name, text in (("join.py", JOIN), ("bare.py", BARE)):
         (folder / name).write_text(text)
     (folder / "nobody").mkdir()
-    said = in_a_network_of_its_own(folder, CLUSTER, 280)
+    said = in_a_network_of_its_own(folder, CLUSTER, 560)
     assert re.search(r"with the token: +joined", said), said
     assert re.search(r"with another token: +refused:", said), said
     assert re.search(r"without a token: +refused:", said), said
