@@ -1,6 +1,7 @@
 """Training one trial under its lease and recording it: what a worker of a sweep does, and `a3m train` without Ray."""
 
 import contextlib
+import functools
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
@@ -260,6 +261,7 @@ def source_label(prepared: Path) -> str:
     )
 
 
+@functools.cache  # a study asks for each of its trials
 def commit(root: Path) -> str:
     """The project's git commit, with `-dirty` when tracked files differ from it; empty outside git."""
 

@@ -1,0 +1,49 @@
+"""Runs of an experiment straight from the tables of MLflow's database.
+
+MLflow's own search makes an object of every parameter, tag and metric, which takes 3 ms a run: half a minute for 10,000. Three
+plain queries take a second. The tables' columns have been the same since MLflow 1.0 (2019); a store behind a server is asked
+through MLflow.
+"""
+
+import math
+from typing import NamedTuple
+
+TAGGED = """select runs.run_uuid, tags.value, runs.status, runs.start_time, runs.end_time from runs
+    join tags on tags.run_uuid = runs.run_uuid
+    where runs.experiment_id = :experiment and runs.lifecycle_stage = 'active' and tags.key = :tag"""
+METRICS = "select run_uuid, key, value, is_nan from latest_metrics where run_uuid in (select run_uuid from ({tagged}) as found)"
+TAGS = "select run_uuid, key, value from tags where run_uuid in (select run_uuid from ({tagged}) as found)"
+
+
+class Row(NamedTuple):
+    """A run as MLflow's search gives it, without its parameters. Times are milliseconds since 1970."""
+
+    run_id: str
+    value: str  # of the tag that was asked for
+    status: str
+    started: int
+    ended: int | None
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+def tagged(uri: str, experiment: str, tag: str, value: str | None = None) -> list[Row]:
+    """The runs of an experiment that carry a tag (with this value), the newest first as MLflow orders them.
+
+    Raises sqlalchemy's errors.
+    """
+    from sqlalchemy import NullPool, create_engine, text
+
+    asked = TAGGED + ("" if value is None else " and tags.value = :value")
+    given = {"experiment": int(experiment), "tag": tag} | ({} if value is None else {"value": value})
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.connect() as connection:
+        found = connection.execute(text(f"{asked} order by runs.start_time desc, runs.run_uuid"), given).all()
+        rows = {run: Row(run, said, status, started, ended, {}, {}) for run, said, status, started, ended in found}
+        for run, name, number, is_nan in connection.execute(text(METRICS.format(tagged=asked)), given):
+            if run in rows:  # one that began a moment ago is not
+                rows[run].metrics[name] = math.nan if is_nan else float(number)
+        for run, name, said in connection.execute(text(TAGS.format(tagged=asked)), given):
+            if run in rows:
+                rows[run].tags[name] = said
+    return list(rows.values())
