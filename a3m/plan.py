@@ -28,6 +28,7 @@ STATES = {
     "failed": "failed before, left alone (retry_failed=true trains them again)",
     "new": "to be trained",
 }
+LISTED = 200  # trials of one state that a plan names
 TRAINED = ("elsewhere", "interrupted", "new")
 
 
@@ -197,11 +198,13 @@ def print_plan(console: Console, params: Params, study: str, planned: Sequence[P
             continue
         console.print(f"  {len(chosen):4d} {text}")
         if params.plan or state in ("undelivered", "interrupted", "failed", "elsewhere"):
-            for one in chosen:
+            for one in chosen[:LISTED]:
                 epochs = one.trial.settings["train"]["epochs"]
                 more = f"  from epoch {one.epochs_done} of {epochs}" if state == "interrupted" else ""
                 reason = f"  {one.found.failed}" if state == "failed" and one.found is not None else ""
                 console.print(f"       {one.trial.key}  {one.name}{more}{reason}")
+            if len(chosen) > LISTED:
+                console.print(f"       ... and {len(chosen) - LISTED} more, to {chosen[-1].name}")
     if planned and planned[0].trial.data == "not packed":
         name = params.dataset.name
         console.print(f"  {name} is not packed with these settings (`dvc repro pack@{name}`): nothing can be reused")
