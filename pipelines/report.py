@@ -8,7 +8,7 @@ Usage: python pipelines/report.py
 import json
 from pathlib import Path
 
-from a3m import config, study
+from a3m import config, links, study
 from a3m.errors import DataError
 from a3m.report import page, stage, tables
 
@@ -19,15 +19,15 @@ def main(root: Path) -> None:
     made = tables.all_tables(studies, stage.read_predictions(root, studies))
     figures = read_figures(root, [name for study in studies for name in page.CONTENTS[study].figures])
     folder = stage.fresh(root / "reports", (), ())
+    params = config.load(root=root)
     texts = {
-        "index.html": page.page(studies, made, figures, runs),
+        "index.html": page.page(studies, made, figures, runs, links.run_links(params, root, studies, runs)),
         "report.md": page.text(studies, made, figures, runs),
         "metrics.json": json.dumps(tables.metrics(studies), indent=2, sort_keys=True) + "\n",
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     print(f"report: {', '.join(texts)} in reports")
-    params = config.load(root=root)
     for name in studies:
         files = [
             root / "reports" / "tables" / f"{table}.{ending}"

@@ -23,17 +23,19 @@ VOID = {"meta", "link", "br", "img", "hr"}
 
 
 class Balance(HTMLParser):
-    """Collects ids, addresses and text, and fails at a tag that is closed out of turn."""
+    """Collects ids, addresses, buttons' targets and text, and fails at a tag that is closed out of turn."""
 
     def __init__(self):
         super().__init__()
-        self.open, self.ids, self.addresses, self.words = [], [], [], []
+        self.open, self.ids, self.addresses, self.words, self.targets, self.titled = [], [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         if tag not in VOID:
             self.open.append(tag)
         values = dict(attrs)
         self.ids += [values["id"]] if "id" in values else []
+        self.targets += [values["popovertarget"]] if "popovertarget" in values else []
+        self.titled += [values["aria-labelledby"]] if "aria-labelledby" in values else []
         self.addresses += [values[name] for name in ("href", "src", "xlink:href") if name in values]
 
     def handle_startendtag(self, tag, attrs):
@@ -48,13 +50,13 @@ class Balance(HTMLParser):
         self.words.append(data)
 
 
-def make(studies):
+def make(studies, links=None):
     studies = {study: r.check(results) for study, results in studies.items()}
     svgs = {
         name: style.svg_text(figure.draw(studies[study]), name) for name, figure, study in DRAWN if study in studies
     }
     return page.page(
-        studies, tables.all_tables(studies), svgs, {study: runs(results) for study, results in studies.items()}
+        studies, tables.all_tables(studies), svgs, {study: runs(results) for study, results in studies.items()}, links
     )
 
 
@@ -99,7 +101,7 @@ def test_every_study_has_a_section_a_banner_its_cost_and_its_tables(whole_page):
     for study in names.STUDIES:
         assert f'<section id="{study}">' in whole_page
     assert whole_page.count("<h3>Cost</h3>") == 8
-    assert whole_page.count('class="banner') == 8
+    assert whole_page.count('class="banner') == 8 + 2  # and at the head one of each source
     for title in (
         "Table 1.",
         "Table 2.",
@@ -167,15 +169,125 @@ def test_a_study_without_sizes_and_speed_has_no_cost():
 
 
 def test_twins_cannot_be_misread(twin_page):
-    assert twin_page.count('class="banner twins"') == 2
+    assert twin_page.count('class="banner twins"') == 3  # of each study, and at the head of the page
+    assert "Every study on this page was measured on synthetic twins" in twin_page
+    assert twin_page.count('class="told">synthetic twin<') == 2  # in the list of contents
+    assert twin_page.count("<strong>Measured on a synthetic twin of") == twin_page.count(' role="dialog"') > 10
     assert twin_page.count("SYNTHETIC TWIN") >= 2
     assert "Do not compare with published numbers" in twin_page
     real = make({"ablation": ablation(source="raw")})
     assert 'class="banner real"' in real
     body = real[real.index("<body>") :]
-    assert "twin rank-1" not in body
+    assert not re.search(r"\btwin (?!data)|synthetic twin", body)
+    assert "Measured on the real data set Market-1501." in body
     assert "synthetic" not in body.lower()
     assert "notmeasured" not in body
+
+
+# --- where numbers come from ---------------------------------------------------------------------------------------------
+
+
+def opened(shown, button):
+    """The text of the list that a number opens."""
+    (target,) = re.findall(rf"<button popovertarget=([\w-]+)>{re.escape(button)}</button>", shown)[:1]
+    start = shown.index(f'<div popover id="{target}"')
+    return shown[start : shown.find("<div popover", start + 1)]
+
+
+def test_every_number_of_ours_opens_a_list_that_is_there_once(whole_page):
+    parsed = Balance()
+    parsed.feed(whole_page)
+    assert set(parsed.targets) <= set(parsed.ids)
+    assert set(parsed.titled) <= set(parsed.ids)
+    shown = re.sub(r"<div popover.*?</table></div></div>", "", whole_page, flags=re.DOTALL)
+    cells = re.findall(r'<td class="notmeasured">(.*?)</td>', shown)
+    numbers = [cell for cell in cells if re.search(r"\d", cell)]
+    assert len(numbers) > 1000
+    assert [cell for cell in numbers if not cell.startswith("<button popovertarget=")] == []
+
+
+def test_published_numbers_open_nothing(whole_page):
+    assert "<td>86.54</td>" in whole_page
+    assert "<td><button" not in whole_page
+
+
+def test_a_list_names_settings_data_code_commit_and_every_seed():
+    results = ablation()
+    shown = make({"ablation": results})
+    mine = results[(results["method"] == "a3m") & (results["head.normalise_scores"] == "False")]
+    mean, half = 100 * mine["test/rank1"].mean(), 4.302653 * 100 * mine["test/rank1"].std() / 3**0.5
+    words = opened(shown, f"{mean:.1f} ± {half:.1f}")
+    assert "3 runs of A3M (as written)" in words
+    for fact in ("head.normalise_scores false", "trained on train+val for 8 epochs", "images 96 pixels high",
+                 "data dddddddddddd", "code cccccccccccc", "torch 2.14.1", "host worker-&lt;1&gt;",
+                 'title="0123456789abcdef0123456789abcdef01234567"', "1 min 2 s"):  # fmt: skip
+        assert fact in words
+    for key, value in zip(mine["key"], mine["test/rank1"], strict=True):
+        assert f"<code>{key}</code>" in words
+        assert f"<td>{100 * value:.2f}</td>" in words
+    assert words.count("region weights m saturated (mean 0.999)") == 3
+
+
+def test_what_differs_between_the_runs_of_a_list_has_a_column():
+    results = r.check(alpha_beta(seeds=2))
+    listed = runs(results)
+    listed.loc[0, "host"] = "elsewhere"
+    shown = page.page({"alpha_beta": results}, tables.all_tables({"alpha_beta": results}), {}, {"alpha_beta": listed})
+    assert shown.count("<th scope=col>host</th>") == 1
+
+
+def test_a_difference_opens_its_pairs_of_seeds_and_both_rows_runs():
+    results = ablation()
+    shown = make({"ablation": results})
+    start = shown.index("rank-1: Att-2 (normalised scores) minus Baseline-2</h4>")
+    words = shown[start : shown.index("</table>", start)]
+    ours, reference = (
+        results[results["method"] == method].set_index("seed")["test/rank1"] for method in ("att2", "baseline2")
+    )
+    for seed in range(3):
+        delta = f"{100 * (ours[seed] - reference[seed]):+.2f}".replace("-", "\N{MINUS SIGN}")
+        assert (
+            f"<th scope=row>{seed}</th><td>{100 * ours[seed]:.2f}</td><td>{100 * reference[seed]:.2f}</td><td>{delta}</td>"
+            in words
+        )
+    assert "least attainable p 0.25): cannot rank" in words
+    assert re.search(r"<button popovertarget=\"from-\d+\">runs of Baseline-2</button>", words)
+
+
+def test_a_run_in_this_store_is_a_link_and_another_prints_its_key():
+    listed = runs(ablation())
+    here = listed["run_id"][0]
+    shown = make({"ablation": ablation()}, {here: "http://127.0.0.1:5000/#/experiments/1/runs/abc"})
+    link = f'<a href="http://127.0.0.1:5000/#/experiments/1/runs/abc"><code>{listed["key"][0]}</code></a>'
+    assert shown.count(link) == 2  # in the list behind its numbers and in the list of all
+    assert shown.count('<a href="http') == 2
+    assert f'<th scope="row"><code>{listed["key"][1]}</code></th>' in shown
+
+
+def test_saturated_attention_is_marked_in_row_and_run_and_the_page_says_that_the_formula_can_do_that(twin_page):
+    assert (
+        twin_page.count('<span class="saturated">attention saturated</span>') == 3
+    )  # in Table 1, Figure 5 and attributes
+    assert "Attention saturated in 3 runs: A3M (as written) (3). Attention can saturate with the formula" in twin_page
+    normalised = make({"ablation": ablation().query("method != 'a3m' or `head.normalise_scores` == 'True'")})
+    assert 'class="saturated"' not in normalised
+    assert "Attention saturated in" not in normalised
+
+
+def test_a_trial_that_did_not_finish_is_in_its_list_with_its_status():
+    results = unfinish(alpha_beta(), alpha_beta()["loss.alpha"] == 0.1, "failed")
+    assert "<td>failed</td>" in make({"alpha_beta": results})
+
+
+def test_studies_on_different_sources_are_told_apart_at_the_head_of_the_page(whole_page):
+    head = whole_page[: whole_page.index("<nav")]
+    assert re.search(
+        r'class="banner subset" role="note">Measured on parts of the real data sets[^<]*: photographs\.<', head
+    )
+    assert "which no published number may be compared with: ablation, cub200," in head.replace("that no", "which no")
+
+
+# --- what was not run ---------------------------------------------------------------------------------------------------
 
 
 def test_what_was_not_run_is_listed():

@@ -166,8 +166,7 @@ def pair(
     if found.mcnemar:
         words.append(f"McNemar's test over test images, a p each pair of networks: {_several(found.mcnemar)}.")
     listed = tuple((seed, values[0][seed], values[1][seed]) for seed in difference.seeds)
-    keys = tuple((*side.keys(), *(str(key) for key in side.unfinished["key"])) for side in (row, other))
-    return Pair(row.name, other.name, head, listed, (keys[0], keys[1]), tuple(words))
+    return Pair(row.name, other.name, head, listed, (row.all_keys, other.all_keys), tuple(words))
 
 
 def verdict(

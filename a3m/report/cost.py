@@ -23,7 +23,10 @@ def cost_table(results: pd.DataFrame, runs: pd.DataFrame | None) -> Table | None
     if not sized and speed.empty:
         return None
     ours = n.SOURCES[str(results["source"].iloc[0])]
-    shown, numbers = [], []
+    shown: list[dict[str, str]] = []
+    numbers: list[dict[str, object]] = []
+    trials: dict[tuple[int, str], tuple[str, ...]] = {}
+    names: dict[tuple[str, ...], str] = {}
     for row in rows(results):
         keys = list(row.finished["key"])
         measured = {
@@ -39,6 +42,8 @@ def cost_table(results: pd.DataFrame, runs: pd.DataFrame | None) -> Table | None
             "seconds a trial": "{:,.0f}",
         }
         cells = {f"{ours} {head}": texts[head].format(v) if v == v else DASH for head, v in measured.items()}
+        names[row.all_keys] = row.name
+        trials |= {(len(shown), column): row.all_keys for column in cells}
         shown.append({"method": row.name, **cells})
         numbers.append({"method": row.name, **{f"{ours} {head}": value for head, value in measured.items()}})
     return Table(
@@ -49,6 +54,8 @@ def cost_table(results: pd.DataFrame, runs: pd.DataFrame | None) -> Table | None
         display=pd.DataFrame(shown),
         numbers=pd.DataFrame(numbers),
         source=str(results["source"].iloc[0]),
+        trials=trials,
+        names=names,
     )
 
 

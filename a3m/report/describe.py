@@ -8,6 +8,7 @@ import pandas as pd
 
 from a3m.report import names as n
 from a3m.report import results as r
+from a3m.report.rows import SATURATED_PARTS
 from a3m.report.statistics import Interval, Range, mean_interval
 from a3m.report.table import DASH, MINUS, Notes, Pair, Table
 
@@ -30,6 +31,7 @@ class Draft:
     bold: set[tuple[int, str]] = field(default_factory=set)
     blocks: list[tuple[int, str]] = field(default_factory=list)  # (first row, heading)
     trials: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
+    names: dict[tuple[str, ...], str] = field(default_factory=dict)
     pairs: dict[tuple[int, str], Pair] = field(default_factory=dict)
     saturated: set[int] = field(default_factory=set)
     one_seed: bool = False
@@ -68,7 +70,9 @@ class Draft:
 
     def source_of(self, i: int, column: str, row: r.Row) -> None:
         """Says which trials the number in row i and this column comes from."""
-        self.trials[i, column] = tuple(str(key) for key in (*row.finished["key"], *row.unfinished["key"]))
+        self.trials[i, column] = keys = row.all_keys
+        if not row.is_reranked:  # re-ranked scores are of the same trials, and their row says so
+            self.names[keys] = row.name
 
     def table(self, title: str) -> Table:
         """The finished table; the footnotes' texts go into the CSV too, as its last column."""
@@ -87,6 +91,7 @@ class Draft:
             source=self.source,
             blocks=tuple(self.blocks),
             trials=self.trials,
+            names=self.names,
             pairs=self.pairs,
             saturated=frozenset(self.saturated),
         )
@@ -103,7 +108,7 @@ class Draft:
         if len(row.unfinished):
             lost = f"{len(row.unfinished)} of {len(row.unfinished) + len(row.finished)} trials not counted"
             self.notes.mark(i, f"{lost}: {unfinished_text(row)}.")
-        for part, symbol in (("region", "m"), ("attribute", "s")):
+        for part, symbol in SATURATED_PARTS.items():
             seeds = row.saturated(part)
             if not seeds:
                 continue

@@ -16,6 +16,7 @@ SPELLED = {  # setting -> how a label says a value that most rows do not have
 }
 RERANKED = "test/reranked/"
 LEARNED = {"region": n.LEARNED_REGION, "attribute": n.LEARNED_ATTRIBUTE}
+SATURATED_PARTS = {"region": "m", "attribute": "s"}  # the weights that can become constant, as the paper calls them
 # The weights lie in [0, 1]: a mean this close to 1, or so small a deviation, leaves no room for them to differ.
 SATURATED_MEAN, SATURATED_DEVIATION = 0.99, 0.005
 
@@ -56,6 +57,11 @@ class Row:
             return {}
         return {int(str(seed)): float(value) for seed, value in self.finished[metric].dropna().items()}
 
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """Of the finished trials, then of the others."""
+        return tuple(str(key) for key in (*self.finished["key"], *self.unfinished["key"]))
+
     def keys(self, seeds: Iterable[int] | None = None) -> tuple[str, ...]:
         """Of the finished trials, all or those of some seeds, in the order of seeds."""
         chosen = self.finished if seeds is None else self.finished.loc[list(seeds)]
@@ -63,13 +69,11 @@ class Row:
 
     def saturated(self, part: str) -> list[int]:
         """Seeds whose learned weights of a part, 'region' or 'attribute', have become constant."""
-        if self.method not in LEARNED[part]:
-            return []
         means, deviations = (self.values(f"test/attention/{part}_{what}") for what in ("mean", "std"))
         return [
             seed
             for seed, mean in means.items()
-            if mean > SATURATED_MEAN or deviations.get(seed, 1.0) < SATURATED_DEVIATION
+            if constant(self.method, part, mean, deviations.get(seed, float("nan")))
         ]
 
     def reranked(self) -> "Row | None":
@@ -82,6 +86,11 @@ class Row:
         scores = measured.rename(columns={column: "test/" + column.removeprefix(RERANKED) for column in columns})
         frame = pd.concat([plain, scores], axis=1)
         return replace(self, label=f"{self.label} + re-ranking", finished=frame, is_reranked=True)
+
+
+def constant(method: str, part: str, mean: float, deviation: float) -> bool:
+    """Whether the weights of a part, 'region' or 'attribute', are learned and have become constant; NaN: not measured."""
+    return method in LEARNED[part] and (mean > SATURATED_MEAN or deviation < SATURATED_DEVIATION)
 
 
 def settings_of(results: pd.DataFrame) -> list[str]:

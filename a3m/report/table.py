@@ -85,6 +85,7 @@ class Table:
     trials: Mapping[tuple[int, str], tuple[str, ...]] = field(
         default_factory=dict
     )  # (row, column) -> keys behind a number
+    names: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # keys -> label of their row
     pairs: Mapping[tuple[int, str], Pair] = field(default_factory=dict)  # (row, column) -> what a difference is made of
     saturated: frozenset[int] = frozenset()  # rows with a trial whose attention has become constant
 
