@@ -32,6 +32,12 @@ def rounds_of(params: Params) -> list[tuple[int, int]]:
     return [(start, min(start + interval, epochs)) for start in range(0, epochs, interval)]
 
 
+def rounds_done(hunt: Hunt) -> int:
+    """How many rounds are over."""
+    now = population.load(folder_of(hunt))
+    return now.rounds if now is not None else 0
+
+
 def evolve(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
     """Train the population to its end -> the winner's settings, with `train.changes` where they change. Raises UserError."""
     params, search, folder = hunt.params, hunt.params.search, folder_of(hunt)
@@ -43,8 +49,8 @@ def evolve(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
     members: list[tuple[str, int]] = []
     try:
         if is_open:
-            names = range(search.population)
-            members = [store.member(hunt.experiment, hunt.digest, number, parent) for number in names]
+            named = (hunt.experiment, search.name, hunt.digest)
+            members = [store.member(*named, number, parent) for number in range(search.population)]
         while now.rounds < len(rounds):
             now = _round(console, hunt, store, now, rounds[now.rounds], members, last=now.rounds + 1 == len(rounds))
         status = runs.FINISHED
@@ -164,7 +170,12 @@ def _publish(store: runs.Store, hunt: Hunt, parent: str, now: Population, member
     best = population.order(now.members, hunt.params.search.mode)[0]
     first, later = population.changes(now.members[best].line)
     tags = search_summary.best_tags(members[best], hunt.metric, now.members[best].score or 0.0, first)
-    tags |= {"best.member": str(best), "best.changes": json.dumps(later)[:5000], "exchanges": str(len(now.exchanges))}
+    tags |= {
+        "best.member": str(best),
+        "best.changes": json.dumps(later)[:5000],
+        "exchanges": str(len(now.exchanges)),
+        "mlflow.runName": f"{hunt.params.search.name} (pbt)",
+    }
     note = search_summary.written(_sentences(hunt, now), hunt.params, hunt.space, hunt.experiment, members[best])
     history = pd.DataFrame([{**one, **one["settings"]} for one in now.history]).drop(columns="settings")
     lineage = pd.DataFrame([{**one, **one["settings"]} for one in now.exchanges])

@@ -198,7 +198,7 @@ class Store:
         }
 
         def opened(client: "MlflowClient") -> tuple[str, int]:
-            condition = f"tags.population = '{population}' AND tags.member = '{member}'"
+            condition = f"tags.`population.digest` = '{digest}' AND tags.member = '{member}'"
             for run in client.search_runs([experiment], condition, max_results=1):
                 client.update_run(run.info.run_id, status=RUNNING)
                 return run.info.run_id, run.info.start_time

@@ -81,6 +81,7 @@ def _search(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
         known = _wound_up(hunt, store)
         for asked, planned in known:
             if planned.found is not None and planned.found.tags.get(f"search.{hunt.digest}") is None:
+                store.tag(planned.found.run_id, "search", search.name)
                 store.tag(planned.found.run_id, f"search.{hunt.digest}", str(asked.index))
         if is_open:
             search_summary.publish(console, store, hunt.experiment, parent, hunt.params, hunt.space, hunt.metric, known)
@@ -207,28 +208,34 @@ def _print_plan(
 ) -> None:
     params, search = hunt.params, hunt.params.search
     source = "synthetic twin" if params.data.source == "twins" else "real data"
-    how = search.algorithm + (f", {search.scheduler}" if search.scheduler != "none" else "")
+    pbt = search.algorithm == "pbt"
+    how = f"{search.population} members" if pbt else f"{search.trials} trials"
+    ways = [search.algorithm, *([search.scheduler] if not pbt and search.scheduler != "none" else [])]
     console.print(
-        f"{search.name} on {params.dataset.name} ({source}), profile {params.profile}: {search.trials} trials ({how}) by "
+        f"{search.name} on {params.dataset.name} ({source}), profile {params.profile}: {how} ({', '.join(ways)}) by "
         f"{hunt.metric}, the winner with {len(params.seeds or search.seeds)} seeds"
     )
     for path, one in hunt.space.items():
         console.print(f"       {path} = {one}")
-    for outcome, text in (
-        ("finished", "finished, known"),
-        ("stopped", "stopped early, known"),
-        ("failed", "failed, known"),
-    ):
-        number = sum(asked.outcome == outcome for asked, _ in known)
-        if number:
-            console.print(f"  {number:4d} {text}")
     open_ = [planned for asked, planned in known if not asked.outcome]
-    if open_:
-        console.print(f"  {len(open_):4d} interrupted, continued first")
-    remaining = _remaining(hunt, known)
-    console.print(f"  {remaining - min(len(open_), remaining):4d} to be asked for")
-    planned = [one for one in open_ if one.state in TRAINED][:remaining]
-    planned += [Planned(hunt.trials.base, {}, search.seed, "", "new", None)] * (remaining - len(planned))
+    if pbt:
+        rounds, done = evolution.rounds_of(params), evolution.rounds_done(hunt)
+        console.print(f"  {done:4d} of {len(rounds)} rounds are over, the others are trained")
+        epochs = rounds[done - 1][1] if done else 0
+        left = Planned(hunt.trials.base, {}, search.seed, "", "new", None, epochs)
+        planned = [left] * search.population if done < len(rounds) else []
+    else:
+        for outcome, text in (("finished", "finished"), ("stopped", "stopped early"), ("failed", "failed")):
+            number = sum(asked.outcome == outcome for asked, _ in known)
+            if number:
+                console.print(f"  {number:4d} {text}, known")
+        if open_:
+            console.print(f"  {len(open_):4d} interrupted, continued first")
+        remaining = _remaining(hunt, known)
+        console.print(f"  {remaining - min(len(open_), remaining):4d} to be asked for")
+        planned = [one for one in open_ if one.state in TRAINED][:remaining]
+        planned += [Planned(hunt.trials.base, {}, search.seed, "", "new", None)] * (remaining - len(planned))
     total = cost.cost(params, root, planned, store.find(hunt.experiment).values() if store is not None else ())
     if total.trials:
-        console.print(f"  at most {cost.text(total)}")
+        text = cost.text(total)
+        console.print(f"  at most {text}" if not pbt else f"  {text.replace('trials', 'members', 1)}")

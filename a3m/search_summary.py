@@ -162,7 +162,9 @@ def publish(
     said = sentences(params, space, metric, known, found)
     best = winner([asked for asked, _ in known], params.search.mode)
     run_of = {asked.key: planned.found.run_id for asked, planned in known if planned.found is not None}
+    how = ", ".join(one for one in (params.search.algorithm, params.search.scheduler) if one != "none")
     tags = {f"trials.{name}": str(number) for name, number in counts(known).items()}
+    tags["mlflow.runName"] = f"{params.search.name} ({how})"  # the study of the winner is called by the name alone
     if best is not None:
         tags |= best_tags(run_of.get(best.key, ""), metric, best.value, best.values) | {"best.key": best.key}
     note = written(said, params, space, experiment, tags.get("best.run", ""))
@@ -195,7 +197,8 @@ def put(
 ) -> None:
     """Write note, tags, tables and what mattered into the run of a search."""
     shares = {f"importance.{path}": f"{share:.4f}" for path, share in found.shares.items()}
-    for name, value in (dict(tags) | shares | {"mlflow.note.content": note}).items():
+    named = {"mlflow.note.content": note, "mlflow.source.name": "sweeps/search.py"}
+    for name, value in (dict(tags) | shares | named).items():
         store.tag(run_id, name, value)
     with tempfile.TemporaryDirectory() as folder:
         for name, frame in (dict(tables) | {"importance.csv": found.frame()}).items():
