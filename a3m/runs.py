@@ -188,14 +188,10 @@ class Store:
         condition = f"tags.{_named(tag)} = {_quoted(value)} AND attributes.status = '{RUNNING}'"
         return [_found(run, tag) for run in self._search([experiment], condition)]
 
-    def member(self, experiment: str, population: str, member: int, parent: str) -> tuple[str, int]:
+    def member(self, experiment: str, population: str, digest: str, member: int, parent: str) -> tuple[str, int]:
         """The run of a population's member, set running, else created -> (run id, when it started in ms). It has no key."""
-        tags = {
-            "population": population,
-            "member": str(member),
-            "mlflow.source.name": "sweeps/search.py",
-            PARENT: parent,
-        }
+        named = {"population": population, "population.digest": digest, "member": str(member)}
+        tags = named | {"mlflow.source.name": "sweeps/search.py", PARENT: parent}
 
         def opened(client: "MlflowClient") -> tuple[str, int]:
             condition = f"tags.`population.digest` = '{digest}' AND tags.member = '{member}'"
