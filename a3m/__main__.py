@@ -10,10 +10,13 @@ HELP = """usage: a3m <verb> [setting=value ...]
             a3m train --cfg job                                                (every setting and its value)
   check   check a data set of your own: one CSV and its images         a3m check data/raw/manifest/manifest.csv
   plan    trials, images and hours of all studies; a trial that several share counts once     a3m plan profile=paper
+  explain what a run sees in an image: maps, attributes, the nearest images    a3m explain IMAGE --run ID
+  compare two runs: settings, metrics with intervals, queries that only one gets right     a3m compare RUN RUN
+  export  embeddings and labels, the network as ONNX and torch.export          a3m export RUN
   ui      open the MLflow UI on this project's store                           a3m ui [port=5000]
   clean   remove checkpoints and caches of finished trials                     a3m clean [plan=true]
 
-Sweeps are files: python sweeps/ablation.py --help. The whole pipeline is `dvc repro`.
+a3m <verb> --help says more. Sweeps are files: python sweeps/ablation.py --help. The whole pipeline is `dvc repro`.
 """
 
 
@@ -24,6 +27,7 @@ def main() -> None:
         print(HELP, end="")
         return
     from a3m import commands
+    from a3m.explore import verbs as exploring
 
     verbs = {
         "train": commands.train,
@@ -31,6 +35,9 @@ def main() -> None:
         "ui": commands.ui,
         "clean": commands.clean,
         "check": commands.check,
+        "explain": exploring.explain,
+        "compare": exploring.compare,
+        "export": exploring.export,
     }
     if verb not in verbs:
         print(f"error: a3m {verb}: no such verb; expected one of {', '.join(verbs)} (a3m --help)", file=sys.stderr)

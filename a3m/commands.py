@@ -14,7 +14,14 @@ from a3m.settings import Params
 
 @config.main()
 def train(params: Params, root: Path) -> None:
-    """Train one trial here and print its metrics."""
+    """usage: a3m train [setting=value ...]
+
+    Train one trial in this process, without Ray, and print its metrics. Same code, same key, same run as in a sweep; one that has
+    finished is not trained again. plan=true says what it would do.
+
+      a3m train dataset=market1501 method=a3m seed=0
+      a3m train dataset=cub200 method=baseline1 train.on=train      (measured on the validation part)
+    """
     from a3m import work
 
     outcome = work.train_one(params, root)
@@ -50,6 +57,9 @@ def check() -> None:
 
 def ui() -> None:
     """Serve the MLflow UI of this project on loopback; `port=5001` chooses another port."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print("usage: a3m ui [port=5000]\n\nServes the MLflow UI of this project's store on loopback until Ctrl-C.")
+        return
     from a3m import runs
 
     with config.user_errors():
@@ -88,7 +98,10 @@ def ui() -> None:
 
 @config.main()
 def plan(params: Params, root: Path) -> None:
-    """What every study of params.yaml would train: trials, images to be seen, and hours at a measured or stated rate."""
+    """usage: a3m plan [setting=value ...]
+
+    What every study of params.yaml would train: trials, images to be seen, and hours at a measured or stated rate.
+    """
     from a3m import study
 
     study.plan_all(params, root, sys.argv[1:])
@@ -96,7 +109,9 @@ def plan(params: Params, root: Path) -> None:
 
 @config.main()
 def clean(params: Params, root: Path) -> None:
-    """Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished.
+    """usage: a3m clean [plan=true]
+
+    Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished.
 
     What could not be delivered to MLflow yet is delivered first, and stays where that fails.
     """

@@ -8,6 +8,7 @@ This is the only module that names Hydra.
 """
 
 import functools
+import inspect
 import os
 import re
 import sys
@@ -155,7 +156,7 @@ def main(
                 root = running_root()
                 arguments = sys.argv[1:]
                 if {"-h", "--help"} & set(arguments):
-                    print(help_text(sys.modules[function.__module__].__doc__ or function.__doc__ or "", root))
+                    print(help_text(function.__doc__ or sys.modules[function.__module__].__doc__ or "", root))
                     return
                 if {"-m", "--multirun"} & set(arguments):
                     raise SettingsError("--multirun is refused: a sweep schedules its own trials; run it once")
@@ -184,7 +185,8 @@ def help_text(doc: str, root: Path) -> str:
     groups = {name: ", ".join(options(name)) for name in GROUPS}
     chosen = "\n".join(f"  {name + '=':12}{options}" for name, options in groups.items())
     return (
-        f"{doc.strip()}\n\nSettings are given as path=value (Hydra's grammar); {root / 'params.yaml'} holds the standing ones.\n"
+        f"{inspect.cleandoc(doc)}\n\n"
+        f"Settings are given as path=value (Hydra's grammar); {root / 'params.yaml'} holds the standing ones.\n"
         f"{chosen}\n  train.epochs=5, seeds=[0,1], plan=true ...: `--cfg job` prints every setting and its value.\n"
         "Documentation of each: a3m/settings.py."
     )

@@ -1,7 +1,7 @@
 """`a3m compare RUN RUN`: which settings differ, how the metrics differ and how sure that is, which queries only one gets right.
 
-All intervals are bootstraps over the test data, by identity (re-identification), class (retrieval) or image (classification), with the
-two trained networks held fixed: what another seed would give is not in them. Differences are the first run less the second.
+All intervals are bootstraps over the test data, by identity (re-identification), class (retrieval) or image (classification),
+with the two trained networks held fixed: what another seed would give is not in them. Differences: the first run less the second.
 
 Writes comparison.json, settings.csv, metrics.csv, queries.csv, queries.png and comparison.txt, which is what the terminal shows.
 
@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 WANTED = ("predictions.parquet",)
 UNITS = {"re-identification": "identities", "retrieval": "classes", "classification": "images"}
-RIGHT = {"re-identification": "rank1", "retrieval": "recall1", "classification": "accuracy"}  # what right and wrong mean
+RIGHT = {
+    "re-identification": "rank1",
+    "retrieval": "recall1",
+    "classification": "accuracy",
+}  # what right and wrong mean
 LISTED, PICTURED = 10, 8
+DASH = "\u2013"
 VERSIONS = "version."
 
 
@@ -71,7 +76,7 @@ class Comparison:
 
 
 def compare(references: tuple[str, str], root: Path, overrides: Sequence[str] = ()) -> Comparison:
-    """Compare two finished runs on the same data set. Raises UserError when a run cannot be had or they have no test image in common."""
+    """Compare two finished runs on one data set. Raises UserError when a run cannot be had or they share no test image."""
     first, second = (keeping.keep(reference, root, WANTED, overrides) for reference in references)
     if first.key == second.key:
         raise DataError(f"both are one run: {first.name}, key {first.key}")
@@ -87,7 +92,7 @@ def compare(references: tuple[str, str], root: Path, overrides: Sequence[str] = 
     groups_N = np.arange(len(frames[0])) if task == "classification" else frames[0]["label"].to_numpy(np.int64)
     right = [values_of(frame, task)[RIGHT[task]] for frame in frames]
     asked_N = np.isfinite(right[0]) & np.isfinite(right[1])
-    a_N, b_N = (values_N[asked_N] == 1 for values_N in right)
+    a_N, b_N = right[0][asked_N] == 1, right[1][asked_N] == 1
     return Comparison(
         (first, second), task, len(np.unique(groups_N)), differing(first, second),
         measure(frames[0], frames[1], task, groups_N), only_one(frames[0], frames[1], right[0], right[1], task),
@@ -112,9 +117,9 @@ def values_of(frame: pd.DataFrame, task: str) -> dict[str, npt.NDArray[np.float6
         first_N = frame["first_match"].to_numpy(np.int64)
         name, ranks = ("rank", (1, 5, 10, 20)) if task == "re-identification" else ("recall", (1, 2, 4, 8))
         for k in ranks:
-            values[f"{name}{k}"] = ((first_N >= 1) & (first_N <= k)).astype(float)
-            if task == "re-identification":
-                values[f"{name}{k}"][first_N == 0] = np.nan
+            hit_N = ((first_N >= 1) & (first_N <= k)).astype(float)
+            skipped_N = (first_N == 0) & (task == "re-identification")
+            values[f"{name}{k}"] = np.where(skipped_N, np.nan, hit_N)
         if task == "re-identification":
             values["mAP"] = frame["average_precision"].to_numpy(float)
     for column in frame.columns:
@@ -150,7 +155,11 @@ def differing(first: Kept, second: Kept) -> pd.DataFrame:
     for one in (first, second):
         described = one.described
         versions = {name: value for name, value in one.tags.items() if name.startswith(VERSIONS)}
-        sides.append(_flat(described["settings"]) | {"data version": described["data"][:12], "code": described["code"]} | versions)
+        sides.append(
+            _flat(described["settings"])
+            | {"data version": described["data"][:12], "code": described["code"]}
+            | versions
+        )
     names = [*sides[0], *(name for name in sides[1] if name not in sides[0])]
     rows = [(name, _shown(sides[0].get(name)), _shown(sides[1].get(name))) for name in names]
     return pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["setting", "first", "second"])
@@ -164,7 +173,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return DASH if value is None else str(value)
 
 
 def only_one(
@@ -191,7 +200,9 @@ def notes(first: Kept, second: Kept, frames: Sequence[pd.DataFrame], task: str) 
         "two runs of one method with other seeds differ as well."
     ]
     if task != "classification":
-        said.append("McNemar's test counts queries as independent, which those of one class are not: the interval is the safer one.")
+        said.append(
+            "McNemar's test counts queries as independent, which those of one class are not: the interval is the safer one."
+        )
     if first.described["data"] != second.described["data"]:
         said.append(f"The runs saw other data versions: compared are the {len(frames[0])} test images that both have.")
     if first.described["settings"]["train"]["on"] != second.described["settings"]["train"]["on"]:
@@ -210,8 +221,8 @@ def show(found: Comparison, console: "Console") -> None:
     from rich.table import Table
 
     first, second = found.runs
-    console.print(f"[bold]first[/]   {escape(first.name)}  key {first.key}  run {first.run_id}")
-    console.print(f"[bold]second[/]  {escape(second.name)}  key {second.key}  run {second.run_id}")
+    for which, one in (("first ", first), ("second", second)):
+        console.print(f"[bold]{which}[/]  {escape(one.name)}  (key {one.key}, run {one.run_id[:8]})")
     console.print(f"on {first.dataset}, {found.task}\n")
     table = Table(title="Settings that differ", title_justify="left")
     for head in ("setting", "first", "second"):
@@ -219,15 +230,19 @@ def show(found: Comparison, console: "Console") -> None:
     for row in found.settings.itertuples(index=False):
         table.add_row(*(escape(str(value)) for value in row))
     console.print(table)
-    table = Table(title=f"Metrics in percent, 95 % bootstrap over {found.groups} test {UNITS[found.task]}", title_justify="left")
+    table = Table(
+        title=f"Metrics in percent, 95 % bootstrap over {found.groups} test {UNITS[found.task]} (*: excludes 0)",
+        title_justify="left",
+    )
     table.add_column("metric", overflow="fold")
     for head in ("first", "second", "first - second"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     table.add_column("")
-    for one in found.metrics:
+    for measured in found.metrics:
         table.add_row(
-            escape(one.metric), _with(one.first, one.first_interval), _with(one.second, one.second_interval),
-            _with(one.difference, one.interval, sign=True), "excludes 0" if one.excludes_zero else "",
+            escape(measured.metric), _with(measured.first, measured.first_interval),
+            _with(measured.second, measured.second_interval),
+            _with(measured.difference, measured.interval, sign=True), "*" if measured.excludes_zero else "",
         )  # fmt: skip
     console.print(table)
     counts = found.queries["right"].value_counts()
@@ -299,7 +314,7 @@ def contact_sheet(found: Comparison, pack: "Pack") -> bytes:
     from a3m.explore.explain import label_name
 
     row_of = {name: row for row, name in enumerate(pack.names)}
-    factor = max(1, drawing.scale_of(pack.input_size) // 2)
+    factor = drawing.scale_of(pack.input_size)
     (top, left), (height, width) = (
         tuple(round((p - size) / 2) for p, size in zip(pack.packed_size, pack.input_size, strict=True)), pack.input_size,
     )  # fmt: skip
@@ -315,13 +330,18 @@ def contact_sheet(found: Comparison, pack: "Pack") -> bytes:
             tiles = [Tile(picture(one["id"]), f"{label_name(pack, one['label'])}\n{name}")]
             for who in ("first", "second"):
                 words = f"{who}: " + ("nothing" if pd.isna(one[who]) else label_name(pack, int(one[who])))
-                if found.task == "classification":
+                if found.task == "classification" or pd.isna(one[f"{who}_nearest"]):
                     tiles.append(Tile(tiles[0].image, words, who == side))
-                elif not pd.isna(one[f"{who}_nearest"]):
+                else:
                     match = f"first match at rank {one[f'{who}_rank_of_match']}"
                     tiles.append(Tile(picture(one[f"{who}_nearest"]), f"{words}\n{match}", who == side))
             rows.append(tiles)
-    # Two columns of rows: a sheet that is read on a screen.
-    half = (len(rows) + 1) // 2
-    joined = [[*row, *(rows[place + half] if place + half < len(rows) else [])] for place, row in enumerate(rows[:half])]
-    return drawing.png(drawing.sheet(joined))
+    searched = found.task != "classification"
+    heads = ["query", "nearest by first", "nearest by second"] if searched else ["image", "first", "second"]
+    if len(rows) > 1:  # two beside each other: a sheet that is read on a screen
+        half = (len(rows) + 1) // 2
+        rows = [
+            [*row, *(rows[place + half] if place + half < len(rows) else [])] for place, row in enumerate(rows[:half])
+        ]
+        heads = heads * 2
+    return drawing.png(drawing.sheet(rows, heads))

@@ -16,7 +16,7 @@ VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (
 BLUE, RED, GREY = (0, 114, 178), (213, 94, 0), (150, 150, 150)  # as the report's right and wrong
 HEAT = 0.55  # share of the map's colour over the grey image
 LONGEST = 320  # pixels of a shown image's longer side
-GAP, WORDS = 10, 34
+GAP, WORDS, NARROWEST = 10, 34, 132
 
 
 def scale_of(size: tuple[int, int]) -> int:
@@ -50,7 +50,7 @@ class Tile:
 def sheet(rows: Sequence[Sequence[Tile]], heads: Sequence[str] = ()) -> Image.Image:
     """Tiles in rows on white; a frame says right (blue, thin) or wrong (orange, thick)."""
     font = ImageFont.load_default(12)
-    width = max(max(tile.image.shape[1] for tile in row) for row in rows)
+    width = max(NARROWEST, *(tile.image.shape[1] for row in rows for tile in row))
     heights = [max(tile.image.shape[0] for tile in row) for row in rows]
     columns = max(map(len, rows))
     head = 22 if heads else 0
@@ -67,7 +67,10 @@ def sheet(rows: Sequence[Sequence[Tile]], heads: Sequence[str] = ()) -> Image.Im
             h, w = tile.image.shape[:2]
             if tile.right is not None:
                 draw.rectangle(
-                    (left - 3, top - 3, left + w + 2, top + h + 2), None, BLUE if tile.right else RED, 2 if tile.right else 4
+                    (left - 3, top - 3, left + w + 2, top + h + 2),
+                    None,
+                    BLUE if tile.right else RED,
+                    2 if tile.right else 4,
                 )
             for line, text in enumerate(tile.words.split("\n")[:2]):
                 draw.text((left, top + h + 4 + 14 * line), _fitting(text, width, font), "black", font)
@@ -77,7 +80,7 @@ def sheet(rows: Sequence[Sequence[Tile]], heads: Sequence[str] = ()) -> Image.Im
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     while text and font.getlength(text) > width + GAP - 4:
-        text = text[:-2] + "…" if not text.endswith("…") else text[:-2] + "…"
+        text = text.removesuffix("…")[:-1] + "…"
     return text
 
 

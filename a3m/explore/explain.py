@@ -1,8 +1,8 @@
 """`a3m explain IMAGE --run ID`: what a run sees in an image: class, attributes, where each attribute looks, the nearest images.
 
-Writes into a folder: index.html (one page that needs nothing else), explanation.json, overview.png, input.png, merged.png, maps/ and
-nearest/. The maps of single attributes have no common scale (Figure 6), so each is drawn from its lowest to its highest score and
-says the range of its weights; the merged weights lie in [0, 1] and are drawn so: saturated attention is one flat colour.
+Writes into a folder: index.html (one page that needs nothing else), explanation.json, overview.png, input.png, merged.png, maps/
+and nearest/. The maps of single attributes have no common scale (Figure 6), so each is drawn from its lowest to its highest score
+and says the range of its weights; the merged weights lie in [0, 1] and are drawn so: saturated attention is one flat colour.
 
 Shape suffixes: K attributes, N images of the gallery, D embedding, h w map.
 """
@@ -41,7 +41,9 @@ class Known:
     attributes: np.ndarray  # (K,)
 
 
-def explain(image: Path, reference: str, root: Path, out: Path | None = None, nearest: int = 8, overrides: Sequence[str] = ()) -> Path:
+def explain(
+    image: Path, reference: str, root: Path, out: Path | None = None, nearest: int = 8, overrides: Sequence[str] = ()
+) -> Path:
     """Explain one image by one run -> the folder written. Raises UserError naming what is wrong with the image or the run."""
     if not image.is_file():
         raise DataError(f"{image}: no such image")
@@ -245,11 +247,15 @@ def write(
         files[path] = drawing.png(picture)
         words = f"{rank}. {one['label']}"
         nearest_tiles.append(Tile(picture, f"{words}\ncosine {one['similarity']:.3f}", one["right"]))
-        parts["nearest"].append(Shown(files[path], words, f"cosine {one['similarity']:.3f}, {one['image']}", one["right"]))
+        parts["nearest"].append(
+            Shown(files[path], words, f"cosine {one['similarity']:.3f}, {one['image']}", one["right"])
+        )
     rows += [nearest_tiles[start : start + 7] for start in range(0, len(nearest_tiles), 7)]
     files["overview.png"] = drawing.png(drawing.sheet(rows))
     files["explanation.json"] = (json.dumps(explanation, indent=1, ensure_ascii=False) + "\n").encode()
-    files["index.html"] = page(explanation, files["input.png"], files.get("merged.png"), parts["maps"], parts["nearest"]).encode()
+    files["index.html"] = page(
+        explanation, files["input.png"], files.get("merged.png"), parts["maps"], parts["nearest"]
+    ).encode()
     try:
         for path, content in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """`a3m export RUN`: embeddings and labels as npz and parquet, the network as ONNX and as a torch.export program, both checked.
 
-Both networks take images as they are, (N, height, width, 3) uint8 of the size that description.json says: the normalisation is inside.
+Both networks take images as they are, (N, height, width, 3) uint8 of the size that description.json says, and normalise themselves.
 They give `embedding` (of length 1), `class` probabilities and the probabilities of each attribute, as far as the method has them.
 
 Shape suffixes: B images, H W of the input.
@@ -41,7 +41,9 @@ class Exported:
     rows: int
 
 
-def export(reference: str, root: Path, out: Path | None = None, parts: Sequence[str] = PARTS, overrides: Sequence[str] = ()) -> Exported:
+def export(
+    reference: str, root: Path, out: Path | None = None, parts: Sequence[str] = PARTS, overrides: Sequence[str] = ()
+) -> Exported:
     """Export a run into a folder. Raises UserError when the run cannot be had or an exported network answers otherwise."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
@@ -66,7 +68,9 @@ def export(reference: str, root: Path, out: Path | None = None, parts: Sequence[
             shutil.copy(kept.files / "model" / "artifacts" / "description.json", folder / "description.json")
             files.append("description.json")
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror or error}): name another folder with --out") from error
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}): name another folder with --out"
+        ) from error
     return Exported(folder, files, differences, rows)
 
 
@@ -91,7 +95,9 @@ def write_embeddings(kept: "Kept", pack: "Pack", folder: Path) -> int:
     codes, names = (pack.split, SPLITS) if on == "train+val" else (pack.fold, FOLDS)
     split = np.array([names[code] for code in codes[rows_N]])
     label_N = pack.label[rows_N].astype(np.int64)
-    vectors = {name: stored[name] for name in ("final", "category", "attribute") if name in stored}
+    vectors: dict[str, np.ndarray] = {
+        name: stored[name] for name in ("final", "category", "attribute") if name in stored
+    }
     arrays: dict[str, np.ndarray] = {
         "image": np.array([pack.names[row] for row in rows_N]), "split": split, "label": label_N,
         "camera": pack.camera[rows_N].astype(np.int64), **vectors,
@@ -107,11 +113,15 @@ def write_embeddings(kept: "Kept", pack: "Pack", folder: Path) -> int:
         arrays["attribute_names"] = np.array(pack.attribute_names)
         for number, (name, values) in enumerate(pack.description["attributes"].items()):
             column = arrays["attributes"][:, number]
-            table[f"attribute.{name}"] = pa.array([values[value] if value >= 0 else None for value in column], pa.string())
+            table[f"attribute.{name}"] = pa.array(
+                [values[value] if value >= 0 else None for value in column], pa.string()
+            )
     for name, vectors_ND in vectors.items():
         flat = pa.array(np.ascontiguousarray(vectors_ND, np.float32).ravel())
         table[name] = pa.FixedSizeListArray.from_arrays(flat, vectors_ND.shape[1])
-    about = {name: str(value) for name, value in (("run", kept.run_id), ("key", kept.key), ("data", kept.described["data"]))}
+    about = {
+        name: str(value) for name, value in (("run", kept.run_id), ("key", kept.key), ("data", kept.described["data"]))
+    }
     np.savez_compressed(folder / "embeddings.npz", **arrays, meta=np.array(json.dumps(about)))  # type: ignore[arg-type]
     pq.write_table(pa.table(table).replace_schema_metadata(about), folder / "embeddings.parquet")
     return len(rows_N)
@@ -129,8 +139,7 @@ def ready(predictor: "Predictor") -> "nn.Module":
         def __init__(self) -> None:
             super().__init__()
             self.network = predictor.network
-            self.register_buffer("scale", predictor.scale)
-            self.register_buffer("shift", predictor.shift)
+            self.scale, self.shift = nn.Buffer(predictor.scale), nn.Buffer(predictor.shift)
 
         def forward(self, images: "Tensor") -> dict[str, "Tensor"]:
             output = self.network(images.permute(0, 3, 1, 2).to(torch.float32) * self.scale - self.shift)
@@ -160,7 +169,9 @@ def write_onnx(network: "nn.Module", images: np.ndarray, folder: Path) -> tuple[
         import onnxruntime
         import onnxscript  # noqa: F401  torch writes through it
     except ImportError as error:
-        raise UserError(f"a3m export: {error.name} is not installed: pip install 'a3m[export]', or only=embeddings,torch") from error
+        raise UserError(
+            f"a3m export: {error.name} is not installed: pip install 'a3m[export]', or only=embeddings,torch"
+        ) from error
     import torch
 
     path = folder / "model.onnx"
@@ -217,5 +228,7 @@ def held_against(
             largest = max(largest, float(np.abs(found[name] - value).max()))
     if not largest <= TOLERANCE:
         path.unlink()
-        raise UserError(f"{path}: answers otherwise than the run: numbers differ by {largest:.2g}; the file was removed")
+        raise UserError(
+            f"{path}: answers otherwise than the run: numbers differ by {largest:.2g}; the file was removed"
+        )
     return largest

@@ -1,7 +1,7 @@
 """A finished run by its id, its key or the beginning of one, with the artifacts that a verb needs, in .a3m/cache/runs/<run id>.
 
-A run's artifacts never change, so that what was fetched once is asked for no more. `begin` fetches in a process of its own: MLflow and
-torch take seconds each to import, and so they are imported side by side.
+A run's artifacts never change, so that what was fetched once is asked for no more. `begin` fetches in a process of its own: MLflow
+and torch take seconds each to import, and so they are imported side by side.
 """
 
 import json
@@ -59,7 +59,9 @@ def keep(reference: str, root: Path, wanted: Sequence[str], overrides: Sequence[
 
     params = config.load(overrides, root=root)
     if not store_exists(params, root):
-        raise StoreError(f"{runs.full_uri(params.store.uri, root)}: no store yet: `make repro` or `a3m train` makes one")
+        raise StoreError(
+            f"{runs.full_uri(params.store.uri, root)}: no store yet: `make repro` or `a3m train` makes one"
+        )
     store = runs.open_store(params.store.uri, root)
     run = one_run(store.client, reference)
     folder = root / CACHE / run.info.run_id
@@ -93,7 +95,7 @@ def one_run(client: Any, reference: str) -> Any:
             "(0-9 a-f): results/<study>.runs.csv and the MLflow UI list them"
         )
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = {}
+    found: dict[str, Any] = {}
     for condition in (f"tags.`key` LIKE '{reference}%'", f"attributes.run_id LIKE '{reference}%'"):
         token = None
         while True:
@@ -176,7 +178,9 @@ def begin(reference: str, root: Path, wanted: Sequence[str], overrides: Sequence
     cached = _cached(reference, root, wanted)
     if cached is not None:
         return lambda: cached
-    request = json.dumps({"reference": reference, "root": str(root), "wanted": list(wanted), "overrides": list(overrides)})
+    request = json.dumps(
+        {"reference": reference, "root": str(root), "wanted": list(wanted), "overrides": list(overrides)}
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "a3m.explore.kept"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -221,7 +225,9 @@ def pack_of(kept: Kept, root: Path) -> Any:
     path = root / "data" / "prepared" / kept.dataset / FILE
     data = kept.described["data"]
     if not path.is_file():
-        raise DataError(f"{path}: not there, and it holds the images of run {kept.run_id}: run `dvc repro pack@{kept.dataset}`")
+        raise DataError(
+            f"{path}: not there, and it holds the images of run {kept.run_id}: run `dvc repro pack@{kept.dataset}`"
+        )
     try:
         return open_verified(path, data, root / ".a3m" / "cache")
     except DataError as error:

@@ -1,9 +1,9 @@
 """Loading a run's network in half the time: without torch's compiler, which takes as long to import as torch and is not used here.
 
-Three things ask for it. torchvision (0.29) has one question when it is imported, for its region pooling; timm (1.0.31) marks functions
-of a few vision transformers as not to be compiled; finding a backbone's map runs it on the meta device. While `light_imports` lasts a
-stand-in answers the first two, and is taken away afterwards: whoever needs the compiler then imports the real one. The third the
-model's description has already. For commands that answer for an image; never where anything is trained.
+Three things ask for it. torchvision (0.29) has one question when it is imported, for its region pooling; timm (1.0.31) marks
+functions of a few vision transformers as not to be compiled; finding a backbone's map runs it on the meta device. While
+`light_imports` lasts a stand-in answers the first two, and is taken away afterwards: whoever needs the compiler then imports the
+real one. The third the model's description has already. For commands that answer for an image; never where anything is trained.
 """
 
 import contextlib
@@ -44,10 +44,16 @@ def import_predictor() -> None:
     """Import all that answering for an image needs."""
     try:
         with light_imports():
-            import a3m.serve.predictor  # noqa: F401
-    except (ImportError, AttributeError, TypeError):  # another torchvision or timm that asks for more: the real one then
+            import a3m.serve.predictor
+    except (
+        ImportError,
+        AttributeError,
+        TypeError,
+    ):  # another torchvision or timm that asks for more: the real one then
         again = ("torchvision", "timm", "a3m.model", "a3m.serve")
-        for name in [name for name in sys.modules if name in again or name.startswith(tuple(f"{one}." for one in again))]:
+        for name in [
+            name for name in sys.modules if name in again or name.startswith(tuple(f"{one}." for one in again))
+        ]:
             del sys.modules[name]
         import a3m.serve.predictor  # noqa: F401
 
@@ -62,12 +68,16 @@ def load(weights: Path, description: Path) -> "Predictor":
     try:
         known = json.loads(description.read_text())["map"]
         found = Map(
-            known["method"], known["channels"], tuple(known["size"]), tuple(known["tap_channels"]), tuple(known["unread"])
+            known["method"],
+            known["channels"],
+            tuple(known["size"]),
+            tuple(known["tap_channels"]),
+            tuple(known["unread"]),
         )
     except (OSError, ValueError, KeyError):
         return Predictor(weights, description)
     finding = backbone.find_map
-    backbone.find_map = lambda *_: found  # type: ignore[assignment]
+    backbone.find_map = lambda *_: found
     try:
         return Predictor(weights, description)
     finally:
