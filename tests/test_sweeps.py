@@ -36,8 +36,8 @@ def test_every_point_of_every_space_is_a_valid_and_distinct_trial(name: str, pro
     assert len(plan.expand(params, ROOT, name, points)) == len(points)
 
 
-def test_every_sweep_but_the_one_on_photographs_is_a_study_of_params_yaml() -> None:
-    assert set(STUDIES) - set(IN_PARAMS) == {"photographs"}
+def test_every_sweep_but_the_search_and_the_one_on_photographs_is_a_study_of_params_yaml() -> None:
+    assert set(STUDIES) - set(IN_PARAMS) == {"photographs", "search"}
     params = config.load(["profile=finetune", "dataset=cub200_photographs", "plan=true"], root=ROOT)
     points = study.space_of("photographs", ROOT)(params)
     assert {point["method"] for point in points} == {"baseline1", "baseline2", "a3m"}
