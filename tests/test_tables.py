@@ -2,6 +2,8 @@
 
 import csv
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -486,7 +488,9 @@ def test_recipes_stand_in_blocks_and_compare_within_them():
     assert table.display["published accuracy"][i] == DASH
     assert table.numbers["twin Δ accuracy"][i] == pytest.approx(100 * (a3m - baseline))
     assert table.markdown().count("| *Modern recipe, at") == 1
-    assert r"\multicolumn{10}{l}{\textit{Modern recipe, at" in table.tex("table2")
+    tex = table.tex("table2")
+    assert tex.count(r"\begin{tabular}") == 1
+    assert r"\multicolumn{10}{l}{\textit{Modern recipe, at" in tex
 
 
 def test_epochs_of_two_recipes_may_differ_and_the_caption_says_which_is_which():
@@ -875,12 +879,44 @@ def test_tex_is_escaped_and_balanced():
     bare = re.sub(r"\\[{}]", "", tex)
     assert bare.count("{") == bare.count("}")
     assert tex.count("\\begin{") == tex.count("\\end{")
-    body = tex[tex.index("\\midrule") : tex.index("\\bottomrule")].splitlines()[1:]
-    columns = len(table1(results).display.columns)
-    headings = [line for line in body if line.startswith(f"\\multicolumn{{{columns}}}")]
-    assert len(headings) == 1
-    rows = [line for line in body if line not in headings]
-    assert all(len(re.findall(r"(?<!\\)&", line)) == columns - 1 and line.endswith(r" \\") for line in rows)
+    parts = re.findall(r"\\begin\{tabular\}\{(l+r+)\}(.*?)\\end\{tabular\}", tex, flags=re.DOTALL)
+    assert [len(columns) for columns, _ in parts] == [13, 6]  # what was measured; the comparisons
+    for columns, inside in parts:
+        body = inside[inside.index("\\midrule") : inside.index("\\bottomrule")].splitlines()[1:]
+        headings = [line for line in body if line.startswith(f"\\multicolumn{{{len(columns)}}}")]
+        assert len(headings) == 1
+        rows = [line for line in body if line not in headings]
+        assert all(len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1 and line.endswith(r" \\") for line in rows)
+
+
+def test_a_printed_comparison_leaves_out_rows_that_were_not_compared():
+    first, second = table1(ablation()).tex("table1").split(r"\begin{tabular}")[1:]
+    assert "SSM" in first
+    assert "SSM" not in second
+    assert second.count("cannot rank &") + second.count("cannot rank \\") == 7
+
+
+PREAMBLE = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here (Debian: texlive-latex-base)")
+def test_all_tables_compile(tmp_path):
+    studies = every_study()
+    studies["cub200"]["reason"] = r"50% of C:\x_y & {z} ~ ^ # $ [1] <b> |"
+    studies["cub200"] = unfinish(studies["cub200"], studies["cub200"]["seed"] == 2, reason=studies["cub200"]["reason"])
+    answers = {study: answered(studies[study]) for study in ("ablation", "compcars", "cub200_retrieval")}
+    studies |= {study: results for study, (_, results) in answers.items()}
+    made = tables.all_tables(studies, {study: predictions for study, (predictions, _) in answers.items()})
+    for name, table in made.items():
+        table.write(tmp_path, name)
+    inputs = "\n".join(rf"\input{{{name}}}\clearpage" for name in made)
+    (tmp_path / "all.tex").write_text(f"{PREAMBLE}\n{inputs}\n\\end{{document}}\n")
+    command = ["pdflatex", "-halt-on-error", "-no-shell-escape", "-interaction=nonstopmode", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300)
+    log = (tmp_path / "all.log").read_text(errors="replace")
+    assert done.returncode == 0, log[-3000:]
+    assert f"({len(made)} pages" in log
+    assert "Overfull \\hbox" not in log
 
 
 def test_markdown_rows_have_as_many_cells_as_the_head():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+MOST_COLUMNS = 10  # of a printed table in one part
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TEX = str.maketrans(
     {
@@ -125,22 +126,8 @@ class Table:
         return "\n\n".join(parts) + "\n"
 
     def tex(self, name: str) -> str:
-        columns = [str(column) for column in self.display]
-        heads = [r"\shortstack{" + r"\\".join(word.translate(TEX) for word in _two_lines(c)) + "}" for c in columns]
-        body = []
-        for row, cells in enumerate(self._cells()):
-            for title in self.headings(row):
-                body += [
-                    *([r"\midrule"] if row else []),
-                    rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{title.translate(TEX)}}}}} \\",
-                ]
-            shown = []
-            for column, cell in zip(columns, cells, strict=True):
-                text = cell.translate(TEX)
-                shown.append(rf"\textbf{{{text}}}" if (row, column) in self.bold else text)
-            if row in self.marks:
-                shown[0] += rf"\textsuperscript{{{self.marks[row]}}}"
-            body.append(" & ".join(shown) + r" \\")
+        """A float of its own; a table of many columns stands in two parts, the comparisons below what was measured."""
+        parts = [self._tabular(columns) for columns in self._parts()]
         below = [rf"\textsuperscript{{{letter_of(i)}}} {note.translate(TEX)}\par" for i, note in enumerate(self.notes)]
         below += [remark.translate(TEX) + r"\par" for remark in self.remarks]
         return "\n".join(
@@ -148,10 +135,55 @@ class Table:
                 r"% Needs \usepackage{booktabs}; with graphicx a table wider than the text is shrunk to it.",
                 r"\begin{table*}[tbp]",
                 r"\centering",
-                rf"\caption{{{self.title.translate(TEX)}. {self.caption.translate(TEX)}}}",
+                rf"\caption[{self.title.translate(TEX)}]{{{self.title.translate(TEX)}. \footnotesize {self.caption.translate(TEX)}}}",
                 rf"\label{{tab:{name}}}",
+                r"\par\smallskip",
                 r"\footnotesize",
                 r"\setlength{\tabcolsep}{4pt}",
+                "\n\\par\\smallskip\n".join(parts),
+                r"\par\smallskip",
+                r"\begin{minipage}{\textwidth}\scriptsize\raggedright",
+                *below,
+                r"\end{minipage}",
+                r"\end{table*}",
+                "",
+            ]
+        )
+
+    def _parts(self) -> list[list[int]]:
+        """The columns of each part of a printed table; the first column stands in all."""
+        columns = [str(column) for column in self.display]
+        first = next((i for i, column in enumerate(columns) if "Δ" in column), len(columns))
+        if len(columns) <= MOST_COLUMNS or first == len(columns):
+            return [list(range(len(columns)))]
+        return [list(range(first)), [0, *range(first, len(columns))]]
+
+    def _tabular(self, chosen: list[int]) -> str:
+        """Some columns, without the rows that hold nothing in a later part."""
+        columns = [str(self.display.columns[i]) for i in chosen]
+        heads = [r"\shortstack{" + r"\\".join(word.translate(TEX) for word in _lines(c)) + "}" for c in columns]
+        later = len(chosen) > 1 and chosen[1] != 1
+        body: list[str] = []
+        titles: list[str] = []
+        for row, cells in enumerate(self._cells()):
+            titles = self.headings(row) or titles
+            if later and all(cells[i] == DASH for i in chosen[1:]):
+                continue
+            for title in titles:
+                body += [
+                    *([r"\midrule"] if body else []),
+                    rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{title.translate(TEX)}}}}} \\",
+                ]
+            titles = []
+            shown = []
+            for i, column in zip(chosen, columns, strict=True):
+                text = cells[i].translate(TEX)
+                shown.append(rf"\textbf{{{text}}}" if (row, column) in self.bold else text)
+            if row in self.marks:
+                shown[0] += rf"\textsuperscript{{{self.marks[row]}}}"
+            body.append(" & ".join(shown) + r" \\")
+        return "\n".join(
+            [
                 r"\sbox2{%",
                 rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
                 r"\toprule",
@@ -163,12 +195,6 @@ class Table:
                 r"\ifdim\wd2>\textwidth",
                 r"  \ifdefined\resizebox\resizebox{\textwidth}{!}{\usebox2}\else\usebox2\fi",
                 r"\else\usebox2\fi",
-                r"\par\smallskip",
-                r"\begin{minipage}{\textwidth}\footnotesize\raggedright",
-                *below,
-                r"\end{minipage}",
-                r"\end{table*}",
-                "",
             ]
         )
 
@@ -187,7 +213,7 @@ def letter_of(index: int) -> str:
     )
 
 
-def _two_lines(head: str) -> list[str]:
-    """A column's head, broken after its first word: the word that says twin, ours or published."""
+def _lines(head: str) -> list[str]:
+    """A column's head, broken after its first word, which says twin, ours or published, and before what was resampled."""
     first, _, rest = head.partition(" ")
-    return [first, rest] if rest else [first]
+    return [first, *rest.replace(", test ", ",\ntest ").split("\n")] if rest else [first]
