@@ -23,7 +23,7 @@ from a3m.journal import Asked
 from a3m.plan import TRAINED, Planned, store_exists
 from a3m.settings import Params
 from a3m.state import holder, lease
-from a3m.work import perform
+from a3m.work import deliver_from_disk, perform
 
 
 def run(params: Params, root: Path, default: Sequence[str]) -> None:
@@ -62,6 +62,9 @@ def retrained(params: Params) -> Params:
 def _search(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
     """Train what is missing, end what was stopped or cut off, show the result in the search's own run -> the best settings."""
     search, known = hunt.params.search, hunt.known(store)
+    for asked, planned in known:
+        if planned.state == "undelivered" and asked.outcome:  # of an earlier call, when MLflow was away
+            deliver_from_disk(store, hunt.experiment, hunt.state, asked.key)
     missing = _remaining(hunt, known)
     parent, is_open = store.parent(
         hunt.experiment, search.name, hunt.digest, search_summary.beginning(hunt.params, hunt.space), reopen=missing > 0

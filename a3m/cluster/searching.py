@@ -23,6 +23,7 @@ from a3m.journal import Asked, Journal
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Search, Train
 
+TRAINED = ("finished", "undelivered")  # to MLflow, which the next call of the search does
 DUPLICATES = 50  # suggestions in a row that name trials which are known: then the space is taken to be exhausted
 
 
@@ -167,7 +168,7 @@ def _suggestions(start: Begun, scheduler: Any) -> Any:
             self.exhausted = False  # what has become known may change what is suggested
             if self.keys[trial_id] in scheduler.stopped:
                 super().on_trial_complete(name, None)  # pruned: with what it reported
-            elif result.get("outcome") == "finished" and math.isfinite(result.get(start.metric, math.nan)):
+            elif result.get("outcome") in TRAINED and math.isfinite(result.get(start.metric, math.nan)):
                 super().on_trial_complete(name, {start.metric: result[start.metric]})
             else:
                 super().on_trial_complete(name, None, error=True)
@@ -244,11 +245,13 @@ def _write(start: Begun, key: str, result: Mapping[str, Any]) -> None:
     value = float(value) if value is not None and math.isfinite(value) else None
     if "epoch" in result and value is not None:
         start.journal.append({"key": key, "epoch": int(result["epoch"]), "value": value})
-    if result.get("outcome") in ("finished", "failed"):
-        record = {"key": key, "outcome": result["outcome"], "reason": str(result.get("reason", ""))}
-        if result["outcome"] == "finished" and value is None:
-            record |= {"outcome": "failed", "reason": f"{start.metric} is no number"}
-        start.journal.append(record if value is None else record | {"value": value})
+    outcome, reason = result.get("outcome"), str(result.get("reason", ""))
+    if outcome in TRAINED and value is None:
+        outcome, reason = "failed", reason or f"{start.metric} is no number"
+    if outcome in TRAINED:
+        start.journal.append({"key": key, "outcome": "finished", "value": value})
+    elif outcome == "failed":
+        start.journal.append({"key": key, "outcome": outcome, "reason": reason})
 
 
 def importances(
