@@ -19,21 +19,6 @@ from a3m.data.records import validate
 from a3m.errors import DataError
 from a3m.settings import Data
 
-HELP = """usage: a3m check <file.csv>
-
-Checks a data set of your own: one CSV and the images that it names, at or below its folder. Opens every image.
-Says what it understood, and every problem at once with the line of the file. Exit code 0: fine; 1: there are problems.
-
-  columns   image     path relative to the folder of the CSV
-            label     the class (classification, retrieval), or
-            identity  the person or object (re-identification); text or whole numbers, 0 = a distractor in the gallery
-            split     train, test; with identity: train, query, gallery
-            camera    optional, a whole number (re-identification)
-            x y w h   optional, the object's box in pixels of the image file
-            others    attributes: text or whole numbers, an empty cell = unlabelled
-
-The guide: docs/own-data.md
-"""
 AT_MOST = 50  # problems of one kind that are listed
 TOLERANCE = 1.0  # pixels that a box may lie outside, as rounding leaves them; they are cut off
 METRICS = {

@@ -11,6 +11,22 @@ from a3m import config
 from a3m.errors import SettingsError, UserError
 from a3m.settings import Params
 
+CHECK = """usage: a3m check <file.csv>
+
+Checks a data set of your own: one CSV and the images that it names, at or below its folder. Opens every image.
+Says what it understood, and every problem at once with the line of the file. Exit code 0: fine; 1: there are problems.
+
+  columns   image     path relative to the folder of the CSV
+            label     the class (classification, retrieval), or
+            identity  the person or object (re-identification); text or whole numbers, 0 = a distractor in the gallery
+            split     train, test; with identity: train, query, gallery
+            camera    optional, a whole number (re-identification)
+            x y w h   optional, the object's box in pixels of the image file
+            others    attributes: text or whole numbers, an empty cell = unlabelled
+
+The guide: docs/own-data.md
+"""
+
 
 @config.main()
 def train(params: Params, root: Path) -> None:
@@ -39,13 +55,13 @@ def train(params: Params, root: Path) -> None:
 
 def check() -> None:
     """Check a user's own data set; exit code 0 when fine, 1 with problems."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(CHECK, end="")
+        return
     from a3m import check as checking
     from a3m.console import counted
 
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(checking.HELP, end="")
-        return
     with config.user_errors():
         if len(arguments) != 1:
             raise SettingsError("a3m check: expected one CSV file, for example data/raw/manifest/manifest.csv")

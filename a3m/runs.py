@@ -7,6 +7,7 @@ second store in the working folder.
 
 import contextlib
 import importlib.metadata
+import json
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,8 @@ FINISHED, FAILED, RUNNING, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pytorch-metric-learning")
 PARENT = "mlflow.parentRunId"
 PAGE = 1000
+MODEL = "model"  # the folder of a run's artifacts that MLflow loads (a3m.serve.package)
+SHOWN_AS_MODEL = "mlflow.log-model.history"
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,34 @@ class Store:
             return Path(client.download_artifacts(run_id, name, str(folder)))
 
         return self.ask(copied)
+
+    def register(self, name: str, run_id: str, alias: str, note: str, tags: Mapping[str, str]) -> str | None:
+        """The version of the registered model `name` that is the run's model, made where there is none, under an alias.
+
+        None where the run holds no model.
+        """
+
+        def registered(client: "MlflowClient") -> str | None:
+            if MODEL not in {artifact.path for artifact in client.list_artifacts(run_id)}:
+                return None
+            if not client.search_registered_models(f"name = {_quoted(name)}"):
+                client.create_registered_model(name)
+            known = [
+                version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name
+            ]
+            if known:
+                number = known[0].version
+            else:
+                source = f"runs:/{run_id}/{MODEL}"
+                made = client.create_model_version(
+                    name, source, run_id, tags=dict(tags), description=note, await_creation_for=0
+                )
+                number = made.version
+            client.update_model_version(name, number, note)
+            client.set_registered_model_alias(name, alias, number)
+            return str(number)
+
+        return self.ask(registered)
 
     def upload(self, run_id: str, file: Path, name: str) -> None:
         """Copy a file to a run's artifacts into the folder `name`."""
@@ -605,10 +637,19 @@ class Recorder:
                     f"{self.outputs}: what the trial left is not there any more; it has to be trained again"
                 )
             self.store.ask(lambda client: client.log_artifacts(run_id, str(self.outputs)))
+            if (self.outputs / MODEL / "MLmodel").is_file():
+                self.store.tag(run_id, SHOWN_AS_MODEL, _shown_as_model(run_id, record["time"]))
         self._log(record)
         for name, value in record["tags"].items():
             self.store.tag(run_id, name, value)
         self.store.ask(lambda client: client.set_terminated(run_id, record["status"], record["time"]))
+
+
+def _shown_as_model(run_id: str, milliseconds: int) -> str:
+    """What tells MLflow's page that a folder of artifacts is a model: it then shows MLmodel's signature and how to load it."""
+    made = datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    entry = {"artifact_path": MODEL, "run_id": run_id, "utc_time_created": made, "flavors": {"python_function": {}}}
+    return json.dumps([entry])
 
 
 def _now() -> int:

@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import config, cost, power, runs, samples
+from a3m import config, cost, power, registry, runs, samples
 from a3m.cluster import jobs as cluster_jobs
 from a3m.driver import deliver_kept, driving, lease_of, waiting
 from a3m.errors import SettingsError, StoreError, UserError
@@ -77,6 +77,10 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
                 console.print(f"  the results are not written: {str(error).splitlines()[0]}")
             raise
         found, rows = call.conclude(planned, runs.FINISHED, lost)
+        try:
+            console.print(f"  {registry.register(store, study, found)}")
+        except StoreError as error:  # the results stand all the same
+            console.print(f"  no model registered: {str(error).splitlines()[0]}")
     bad = [one for one in found if one.state not in ("finished", "older")]
     if bad:
         reasons = dict(zip(rows["key"], rows["reason"], strict=True)) | lost

@@ -143,7 +143,8 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
 def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: Lease, report: Say) -> dict[str, Any]:
     """Train from the newest checkpoint and hand over what came out."""
     from a3m.changes import train_changing
-    from a3m.trial import train
+    from a3m.serve import package
+    from a3m.trial import train, verified_inputs
 
     _drop_unreported(trial, recorder.epochs)
     recorder.begin(
@@ -162,6 +163,7 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
     try:
         method = train_changing if trial.settings["train"].get("changes") else train
         metrics = method(trial, each_epoch, held)
+        package.write(trial.outputs, verified_inputs(trial))
     except (StoreError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:

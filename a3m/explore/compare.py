@@ -112,7 +112,7 @@ def values_of(frame: pd.DataFrame, task: str) -> dict[str, npt.NDArray[np.float6
     """Metric -> (N,) what it is the mean of; NaN where an image does not count (a query without a match, no label)."""
     values: dict[str, npt.NDArray[np.float64]] = {}
     if task == "classification":
-        values["accuracy"] = (frame["prediction"] == frame["label"]).to_numpy(float)
+        values["accuracy"] = np.asarray(frame["prediction"] == frame["label"], np.float64)
     else:
         first_N = frame["first_match"].to_numpy(np.int64)
         name, ranks = ("rank", (1, 5, 10, 20)) if task == "re-identification" else ("recall", (1, 2, 4, 8))

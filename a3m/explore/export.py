@@ -225,7 +225,7 @@ def held_against(
             expected = {name: value.numpy() for name, value in network(torch.from_numpy(given)).items()}
         found = answer(given)
         for name, value in expected.items():
-            largest = max(largest, float(np.abs(found[name] - value).max()))
+            largest = max(largest, float(np.nan_to_num(np.abs(found[name] - value), nan=np.inf).max()))
     if not largest <= TOLERANCE:
         path.unlink()
         raise UserError(
