@@ -27,6 +27,7 @@ def main() -> None:
     child = os.fork()  # a process namespace is entered by children alone
     if child == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job, such as make's in CI, has it ignored
         try:
             os.chdir(folder)
             os.execvp(command[0], command)
