@@ -5,6 +5,7 @@ its own (`train.changes`).
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def _round(
         assert not [name for metrics in measured.values() for name in metrics if name.startswith("test/")]
         if until in measured and hunt.metric not in measured[until]:
             raise SettingsError(unmeasured(hunt.metric, measured[until]))
-        scores.append(measured[until][hunt.metric] if until in measured and job["key"] not in failed else None)
+        score = measured[until][hunt.metric] if until in measured and job["key"] not in failed else math.nan
+        scores.append(score if math.isfinite(score) else None)
     after = population.exchange(now, hunt.space, scores, until, search.mode, search.seed, last=last)
     population.save(folder, after)
     population.forget(folder, after.rounds)

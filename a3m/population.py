@@ -173,7 +173,8 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
                 path.unlink()  # its metrics were lost with the process: it is trained once more
         if job["source"] is not None and not checkpoints.epochs():
             _take_over(Path(job["source"]), member.checkpoints, job["begins"])
-            adapt(checkpoints, trial.settings)
+        if job["source"] is not None and checkpoints.epochs() == job["begins"]:
+            adapt(checkpoints, trial.settings)  # also when the process died between the two
 
         def each_epoch(epoch: int, metrics: dict[str, float]) -> None:
             held.check()

@@ -30,7 +30,13 @@ def roots(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("library", "module"),
-    [("ray", "cluster/"), ("mlflow", "runs.py|serve/model.py"), ("hydra", "config.py"), ("dvc", None)],
+    [
+        ("ray", "cluster/"),
+        ("mlflow", "runs.py|serve/model.py"),
+        ("optuna", "cluster/"),
+        ("hydra", "config.py"),
+        ("dvc", None),
+    ],
 )
 def test_a_service_library_is_named_in_one_module(library: str, module: str | None) -> None:
     named = {str(path.relative_to(ROOT / "a3m")) for path in MODULES if library in roots(path)}
