@@ -1,6 +1,7 @@
 """Stage `figures`: one figure of what a study measured -> reports/figures/<figure>.{svg,png}.
 
-Figures 5, 7 and 8 are drawn from results/<study>.csv, Figures 2, 4 and 6 from results/<study>.samples.npz.
+Figures 5, 7 and 8 are drawn from results/<study>.csv (5 and 7 with results/<study>.predictions.npz), Figures 2, 4 and 6 from
+results/<study>.samples.npz.
 
 Usage: python pipelines/figures.py figure5 study=ablation
 """
@@ -11,8 +12,8 @@ import sys
 from pathlib import Path
 
 from a3m.errors import DataError, SettingsError, UserError
-from a3m.report import results, samples, stage
-from a3m.report.figures import FIGURES, STUDIES, style
+from a3m.report import predictions, results, samples, stage
+from a3m.report.figures import FIGURES, RESAMPLED, STUDIES, style
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +28,12 @@ def main(root: Path, name: str, study: str) -> None:
     if not path.is_file():
         raise DataError(f"{path}: not here; run python sweeps/{study}.py")
     try:
-        figure = draw(samples.read(path) if FIGURES[name] == "samples" else results.read_study(path))
+        if FIGURES[name] == "samples":
+            figure = draw(samples.read(path))
+        else:
+            measured = results.read_study(path)
+            answers = path.with_name(f"{study}.predictions.npz")
+            figure = draw(measured, predictions.read(answers, measured)) if name in RESAMPLED else draw(measured)
     except samples.NothingToShow as reason:  # no error: the rest of the report is made all the same
         print(f"warning: {name}: {reason}", file=sys.stderr)
         with style.use(name):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_data import ablation, alpha_beta, unfinish
+from report_data import ablation, alpha_beta, answered, cub200, unfinish
 
 from a3m.errors import DataError, UserError
 from a3m.report.figures import ALTERNATIVES, FIGURES, STUDIES, figure5, figure7, figure8, style
@@ -285,3 +285,55 @@ def test_without_arguments_the_stage_explains_itself(script, capsys):
     assert left.value.code == 2
     shown = capsys.readouterr().err
     assert all(f"{name} from" in shown for name in FIGURES)
+
+
+# --- what a figure can show ---------------------------------------------------------------------------------------------
+
+
+def test_figure5_says_over_how_many_pairs_and_that_few_cannot_rank():
+    results = ablation()
+    text = words(figure5.draw(results))
+    values = {
+        method: results[(results["method"] == method)].groupby("seed")["test/mAP_trapezoid"].first()
+        for method in ("att2", "baseline2")
+    }
+    delta = 100 * (values["att2"] - values["baseline2"]).mean()
+    shown = f"{delta:+.1f}".replace("-", "\N{MINUS SIGN}")
+    assert f"Att-2 (normalised scores) {shown} ±" in text
+    assert "over 3 pairs of seeds" in text
+    assert "Least attainable p 0.25: this cannot rank them." in text
+    assert "cannot rank" not in words(figure5.draw(ablation(seeds=6)))
+
+
+def test_figures_7_and_8_say_what_their_seeds_can_show():
+    assert "over 1 pair of seeds: alpha 0.1 " in words(figure7.draw(alpha_beta()))
+    eight = words(figure8.draw(cub200()))
+    assert (
+        "Mean of all minus Baseline-2's, points over 3 pairs of seeds: A3M +2.0 ± 0.0. Least attainable p 0.25" in eight
+    )
+
+
+def test_a_reference_that_has_not_finished_leaves_the_line_out():
+    results = ablation()
+    assert "pairs of seeds" not in words(figure5.draw(unfinish(results, results["method"] == "baseline2")))
+
+
+def test_test_data_have_a_whisker_of_their_own_that_is_no_part_of_the_seeds():
+    predictions, results = answered(ablation())
+    alone, figure = figure5.draw(results), figure5.draw(results, predictions)
+    assert heights(figure) == heights(alone)
+    assert len(figure.axes[0].containers) == len(alone.axes[0].containers)
+    more = [line for line in figure.axes[0].lines if line.get_color() == style.DARK]
+    assert len(more) == 25
+    keys = results[results["method"] == "baseline2"]["key"]
+    interval = predictions.interval(tuple(keys), "test/rank1")
+    assert list(more[0].get_ydata()) == pytest.approx([100 * interval.low, 100 * interval.high])
+    assert "bootstrap interval over the test identities" in words(figure)
+    assert "bootstrap" not in words(alone)
+
+
+def test_figure7_has_the_test_datas_whisker_also_with_one_seed():
+    predictions, results = answered(alpha_beta())
+    figure = figure7.draw(results, predictions)
+    assert [sum(line.get_color() == style.GREY for line in axes.lines) for axes in figure.axes] == [5, 5]
+    assert "over the test images" in words(figure)

@@ -127,7 +127,7 @@ class Table:
 
     def tex(self, name: str) -> str:
         """A float of its own; a table of many columns stands in two parts, the comparisons below what was measured."""
-        parts = [self._tabular(columns) for columns in self._parts()]
+        title, parts = self.title.translate(TEX), [self._tabular(columns) for columns in self._parts()]
         below = [rf"\textsuperscript{{{letter_of(i)}}} {note.translate(TEX)}\par" for i, note in enumerate(self.notes)]
         below += [remark.translate(TEX) + r"\par" for remark in self.remarks]
         return "\n".join(
@@ -135,7 +135,7 @@ class Table:
                 r"% Needs \usepackage{booktabs}; with graphicx a table wider than the text is shrunk to it.",
                 r"\begin{table*}[tbp]",
                 r"\centering",
-                rf"\caption[{self.title.translate(TEX)}]{{{self.title.translate(TEX)}. \footnotesize {self.caption.translate(TEX)}}}",
+                rf"\caption[{title}]{{{title}. \footnotesize {self.caption.translate(TEX)}}}",
                 rf"\label{{tab:{name}}}",
                 r"\par\smallskip",
                 r"\footnotesize",

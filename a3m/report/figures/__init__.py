@@ -11,6 +11,10 @@ FIGURES = {  # figure -> what it is made of: results/<study>.csv or results/<stu
     "figure7": "results",
     "figure8": "results",
 }
+RESAMPLED = (
+    "figure5",
+    "figure7",
+)  # which take results/<study>.predictions.npz too: whiskers of the test data's sampling
 STUDIES = {  # figure -> the study of the paper's figure; study=<name> on the command line takes another
     "figure2": "ablation",
     "figure4": "ablation",

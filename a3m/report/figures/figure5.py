@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from a3m.report.figures import style
-from a3m.report.figures.trials import paper_trials
+from a3m.report.figures.trials import paper_trials, ranking
+from a3m.report.predictions import Predictions
 from a3m.report.statistics import mean_interval
 from a3m.report.studies import measured_task
 
@@ -12,8 +13,9 @@ METHODS = ("baseline2", "att1", "att2", "a3m")
 LEFT_OUT = "test/mAP"  # the rectangular one: the published mAP is probably the trapezoid one
 
 
-def draw(results: pd.DataFrame) -> Figure:
-    """Rank-k and mAP of each method (own data: what its task measures), with every seed as a dot and the interval as a whisker.
+def draw(results: pd.DataFrame, predictions: Predictions | None = None) -> Figure:
+    """Rank-k and mAP of each method (own data: what its task measures), with every seed as a dot and the interval as a whisker;
+    with predictions, beside it, the interval over test data.
 
     Raises:
         DataError: a method has no trial, or a finished trial lacks a metric.
@@ -42,10 +44,20 @@ def draw(results: pd.DataFrame) -> Figure:
                 axes.plot(beside, values, "o", color="black", markersize=3, markerfacecolor="white", mew=0.7)
                 if interval.half_width is not None:
                     axes.errorbar(x, interval.mean, interval.half_width, color="black", linewidth=1)
+                sampling = predictions.interval(row.keys(), metric) if predictions else None
+                if sampling:
+                    aside = [x + 0.25 * width] * 2
+                    axes.plot(aside, [100 * sampling.low, 100 * sampling.high], color=style.DARK, linewidth=1.6)
         axes.set_xticks(range(len(metrics)), list(metrics.values()))
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, 100)
         axes.set_ylabel("percent")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.5)
-        style.close(figure, style.seeds(rows, "Bar: mean over seeds; dot: one seed"))
+        lines = style.seeds(rows, "Bar: mean over seeds; dot: one seed")
+        lines += [style.sampled(predictions.unit)] if predictions else []
+        _, (*_, judged) = measured_task(results)
+        baseline = next(row for row in rows if row.method == "baseline2")
+        others = {row.label: row.values(judged) for row in rows if row is not baseline}
+        head = measured_task(results)[0][judged]
+        style.close(figure, [*lines, *ranking(head, baseline.label, others, baseline.values(judged))])
     return figure

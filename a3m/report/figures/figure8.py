@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from a3m.report import results as r
 from a3m.report.figures import style
-from a3m.report.figures.trials import paper_trials
+from a3m.report.figures.trials import paper_trials, ranking
 from a3m.report.samples import NothingToShow
 from a3m.report.statistics import Interval, mean_interval
 
@@ -65,17 +65,23 @@ def draw(results: pd.DataFrame) -> Figure:
             else "images without a label are left out: absent is masked, no value of its own"
         )
         lines = style.seeds(rows, "Bar: mean over seeds; mean of all: each attribute counts once")
-        style.close(
-            figure, [*lines, f"Majority class: always guessing the commonest value of the training data; {fold}."]
-        )
+        lines.append(f"Majority class: always guessing the commonest value of the training data; {fold}.")
+        baseline = next(row for row in rows if row.method == "baseline2")
+        others = {row.label: _means(row, names) for row in rows if row is not baseline}
+        style.close(figure, [*lines, *ranking("Mean of all", baseline.label, others, _means(baseline, names))])
     return figure
 
 
 def seed_values(row: r.Row, prefix: str, names: list[str]) -> list[float]:
     """Per seed the unweighted mean over these attributes, in percent; a seed that lacks one is left out."""
+    return [100 * value for value in _means(row, names, prefix).values()]
+
+
+def _means(row: r.Row, names: list[str], prefix: str = EVERY) -> dict[int, float]:
+    """Seed -> the same as a share."""
     measured = [row.values(prefix + name) for name in names]
     shared = sorted(set.intersection(*(set(values) for values in measured)))
-    return [100 * float(np.mean([values[seed] for values in measured])) for seed in shared]
+    return {seed: float(np.mean([values[seed] for values in measured])) for seed in shared}
 
 
 def _panel(

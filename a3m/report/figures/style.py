@@ -25,7 +25,7 @@ WIDTH = 7.0  # inches
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 )  # fmt: skip
-GREY = "#999999"
+GREY, DARK = "#999999", "#595959"
 BARS = {  # method -> colour, hatch
     "baseline2": (GREY, ""),
     "att1": (SKY, "//"),
@@ -157,6 +157,14 @@ def close(figure: Figure, lines: Sequence[str]) -> None:
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once; else each file that is written lays it out again
+
+
+def sampled(unit: str) -> str:
+    """The line that says what the second, grey whisker is; `unit` is what of the test data was resampled."""
+    return (
+        f"Grey line beside it: 95 % bootstrap interval over the test {unit}, these networks held fixed: the sampling of test data, "
+        "no training noise."
+    )
 
 
 def seeds(rows: Sequence[r.Row], first: str) -> list[str]:
