@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from a3m import changes, config, evolution, hunt, plan, population, runs, search, study
+from a3m.cluster import searching
 from a3m.distributions import Distribution, check_space, parse
 from a3m.errors import SettingsError
 from a3m.journal import Asked, Journal
@@ -243,6 +245,47 @@ def test_a_search_stops_trials_retrains_its_winner_and_is_not_repeated(
     assert (after.run_id, after.status) == (one.run_id, runs.FINISHED)
     assert "stopped" not in after.tags
     assert steps(project, after) == [1, 2, 3, 4]
+
+
+def begun(journal: Journal, **changed: Any) -> searching.Begun:
+    """What a search would be made of from this journal, without a store."""
+    asked = list(journal.read().values())
+    for one in asked:
+        one.outcome = one.outcome or ("stopped" if one.stopped is not None else "")
+    space = parse(SPACE)
+    return searching.Begun(
+        params(**changed).search, "val/accuracy", 4, space, journal, [one for one in asked if one.outcome],
+        [one for one in asked if not one.outcome], 10 - sum(bool(one.outcome) for one in asked),
+        lambda values: {"key": f"{values['loss.alpha']:.12f}"},
+    )  # fmt: skip
+
+
+def test_a_search_that_goes_on_knows_what_was_suggested_and_decided(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "x.jsonl")
+
+    def reported(made: dict[str, Any], key: str, epoch: int, value: float) -> str:
+        trial = SimpleNamespace(trial_id=f"tune {key}", config={"job": {"key": key}})
+        return made["scheduler"].on_trial_result(None, trial, {"epoch": epoch, "val/accuracy": value})
+
+    fresh = searching.search_and_schedule(begun(journal))
+    keys = [fresh["search_alg"].suggest(name)["job"]["key"] for name in "abc"]
+    assert [one.index for one in journal.read().values()] == [0, 1, 2]
+    assert reported(fresh, keys[0], 1, 0.2) == "CONTINUE", "nobody to compare with yet"
+    assert reported(fresh, keys[0], 2, 0.9) == "CONTINUE"
+    assert reported(fresh, keys[1], 1, 0.1) == "STOP"
+    assert fresh["scheduler"].stopped == {keys[1]: {"stopped": 1, "value": 0.1}}
+
+    again = searching.search_and_schedule(begun(journal))
+    assert again["num_samples"] == 9
+    first = [again["search_alg"].suggest(name)["job"]["key"] for name in "def"]
+    assert first[:2] == [keys[0], keys[2]], "what was cut off goes on first"
+    assert first[2] not in keys
+    assert [one.index for one in journal.read().values()] == [0, 1, 2, 3], "what goes on is not asked for twice"
+    assert reported(again, keys[0], 3, 0.9) == "CONTINUE"
+    assert reported(again, first[2], 1, 0.1) == "STOP", "by what the rung held before"
+    assert reported(again, keys[2], 1, 0.3) == "CONTINUE"
+    assert reported(again, keys[2], 2, 0.5) == "STOP", "0.9 was heard by the earlier call"
+    assert reported(again, keys[2], 4, 0.0) == "CONTINUE", "what is trained to its end is not stopped"
 
 
 DRIVER = """
