@@ -215,10 +215,17 @@ def notes(first: Kept, second: Kept, frames: Sequence[pd.DataFrame], task: str) 
 # --- showing it ---------------------------------------------------------------------------------------------------------
 
 
-def show(found: Comparison, console: "Console") -> None:
-    """Print all of it."""
+def show(found: Comparison, console: "Console", pack: "Pack | None") -> None:
+    """Print all of it; labels by their names where a pack is given."""
     from rich.markup import escape
     from rich.table import Table
+
+    from a3m.explore.explain import label_name
+
+    def named(label: Any) -> str:
+        if pd.isna(label):
+            return "nothing"
+        return str(label) if pack is None else label_name(pack, int(label))
 
     first, second = found.runs
     for which, one in (("first ", first), ("second", second)):
@@ -258,7 +265,8 @@ def show(found: Comparison, console: "Console") -> None:
         console.print(f"only the {side} is right:")
         listed = found.queries[found.queries["right"] == side]
         for row in listed.head(LISTED).itertuples(index=False):
-            console.print(f"  {escape(str(row.id))}  label {row.label}, first says {row.first}, second {row.second}")
+            said = f"{named(row.label)}: first says {named(row.first)}, second {named(row.second)}"
+            console.print(f"  {escape(str(row.id))}\n    {escape(said)}")
         if number > LISTED:
             console.print(f"  ... and {number - LISTED} more in queries.csv")
     for note in found.notes:
@@ -323,25 +331,34 @@ def contact_sheet(found: Comparison, pack: "Pack") -> bytes:
         image = np.asarray(pack.image(row_of[name]))[top : top + height, left : left + width]
         return drawing.enlarge(image, factor)
 
-    rows = []
+    def said(who: str, label: Any) -> str:
+        return f"{who}: " + ("nothing" if pd.isna(label) else label_name(pack, int(label)))
+
+    rows: list[list[Tile]] = []
+    heads: list[str] = []
     for side in ("first", "second"):
-        for one in found.queries[found.queries["right"] == side].head(PICTURED).to_dict("records"):
-            name = Path(str(one["id"])).name
-            tiles = [Tile(picture(one["id"]), f"{label_name(pack, one['label'])}\n{name}")]
+        shown = found.queries[found.queries["right"] == side].head(PICTURED).to_dict("records")
+        if found.task == "classification":  # one image, and what each says; the rows of the first come first
+            tiles = [
+                Tile(picture(one["id"]), f"{said('first', one['first'])}\n{said('second', one['second'])}")
+                for one in shown
+            ]
+            rows += [tiles[start : start + PICTURED // 2] for start in range(0, len(tiles), PICTURED // 2)]
+            continue
+        for one in shown:
+            row = [Tile(picture(one["id"]), f"{label_name(pack, one['label'])}\n{Path(str(one['id'])).name}")]
             for who in ("first", "second"):
-                words = f"{who}: " + ("nothing" if pd.isna(one[who]) else label_name(pack, int(one[who])))
-                if found.task == "classification" or pd.isna(one[f"{who}_nearest"]):
-                    tiles.append(Tile(tiles[0].image, words, who == side))
-                else:
-                    match = f"first match at rank {one[f'{who}_rank_of_match']}"
-                    tiles.append(Tile(picture(one[f"{who}_nearest"]), f"{words}\n{match}", who == side))
-            rows.append(tiles)
-    searched = found.task != "classification"
-    heads = ["query", "nearest by first", "nearest by second"] if searched else ["image", "first", "second"]
-    if len(rows) > 1:  # two beside each other: a sheet that is read on a screen
-        half = (len(rows) + 1) // 2
-        rows = [
-            [*row, *(rows[place + half] if place + half < len(rows) else [])] for place, row in enumerate(rows[:half])
-        ]
-        heads = heads * 2
+                near = one[f"{who}_nearest"]
+                match = f"first match at rank {one[f'{who}_rank_of_match']}"
+                image = np.zeros_like(row[0].image) if pd.isna(near) else picture(near)
+                row.append(Tile(image, f"{said(who, one[who])}\n{match}", who == side))
+            rows.append(row)
+    if found.task != "classification":
+        heads = ["query", "nearest by first", "nearest by second"]
+        if len(rows) > 1:  # two beside each other: a sheet that is read on a screen
+            half = (len(rows) + 1) // 2
+            rows = [
+                row + (rows[place + half] if place + half < len(rows) else []) for place, row in enumerate(rows[:half])
+            ]
+            heads = heads * 2
     return drawing.png(drawing.sheet(rows, heads))

@@ -91,12 +91,14 @@ def compare() -> None:
         first, second = found.runs
         folder = _folder(given.options) or root / "reports" / "compare" / f"{first.key}-{second.key}"
         console = Console(record=True, highlight=False)
-        comparing.show(found, console)
+        pack, lacking = None, ""
         try:
             pack = kept.pack_of(first, root)
         except DataError as error:
-            console.print(f"no pictures: {error}", markup=False)
-            pack = None
+            lacking = f"no pictures and no names: {error}"
+        comparing.show(found, console, pack)
+        if lacking:
+            console.print(lacking, markup=False)
         comparing.write(found, folder, pack, console.export_text())
         console.print(f"{folder}: comparison.json, metrics.csv, queries.csv ...", markup=False, soft_wrap=True)
 
