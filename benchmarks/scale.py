@@ -25,8 +25,6 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import tiny
-
 from a3m import cost, plan, runs, study, work
 from a3m.cluster import jobs
 from a3m.cluster.session import connected
@@ -37,6 +35,8 @@ MEASURED = 12  # metrics of a finished run
 
 def packed(root: Path) -> None:
     """A tiny packed data set where a project has it."""
+    import tiny  # it brings torch, which a driver does not hold
+
     folder = root / "data" / "prepared" / "tiny"
     tiny.write_pack(folder)
     for path in (folder / "packed").iterdir():
@@ -48,6 +48,8 @@ def space(count: int) -> list[dict[str, Any]]:
 
 
 def settings() -> Params:
+    import tiny
+
     params = tiny.params()
     params.ablation.seeds = [0]
     return params
@@ -113,7 +115,7 @@ def store(size: int) -> None:
         timed("cost", lambda: cost.cost(params, root, planned, [one.found for one in planned if one.found]))
         timed("results", lambda: study.write_results(params, root, "ablation", planned, opened.uri, "parent"))
     shown = "  ".join(f"{name} {value:.2f}" for name, value in seconds.items())
-    print(f"store {size:6d} recorded trials: {shown} s of processor time, {peak():.0f} MB (goal: seconds)", flush=True)
+    print(f"store {size:6d} recorded trials: {shown} s of processor time (goal: seconds)", flush=True)
 
 
 def peak() -> float:

@@ -4,15 +4,19 @@ What a job does is said by its `kind`; `perform` below really does it.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from test_study import pack_into
 
 from a3m.cluster import jobs
 from a3m.cluster.tuning import Ended, reason
@@ -185,12 +189,12 @@ def event(key, result):
     with (folder / "heard").open("a") as file:
         file.write(f"{{key}} {{result}}\\n")
 with config.user_errors():
-    jobs.run(given(folder, "well", "well", "well", epochs={epochs}), performer(), Cluster(address={address!r}), Train(), event)
+    jobs.run(given(folder, "well", "well", "well", epochs={epochs}), performer(), Cluster(), Train(), event)
 """
 
 
-def start(folder: Path, epochs: int, address: str = "local") -> subprocess.Popen[str]:
-    code = DRIVER.format(tests=str(Path(__file__).parent), folder=str(folder), epochs=epochs, address=address)
+def start(folder: Path, epochs: int) -> subprocess.Popen[str]:
+    code = DRIVER.format(tests=str(Path(__file__).parent), folder=str(folder), epochs=epochs)
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -233,15 +237,16 @@ mount -t tmpfs none /dev/shm && ip link set lo up || exit 77
 export RAY_AUTH_MODE=token RAY_TMPDIR={folder}/ray
 ray start --head --node-ip-address=127.0.0.1 --num-cpus=2 --include-dashboard=false --temp-dir={folder}/ray \
     --ray-client-server-port=10001 > {folder}/head 2>&1 || exit 78
-exec {python} -c 'import sys; sys.path.insert(0, {tests!r}); import test_jobs; test_jobs.{call}'
+exec {python} -c "$CALL"
 """
 
 
 def with_head(folder: Path, call: str) -> str:
     """Run a function of this file beside a head, in namespaces of its own that take all processes with them."""
-    script = HEAD.format(folder=folder, python=sys.executable, tests=str(Path(__file__).parent), call=call)
+    script = HEAD.format(folder=folder, python=sys.executable)
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_jobs; test_jobs.{call}"
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = os.environ | {"CALL": code, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip(f"namespaces are not allowed here: {done.stderr.strip()}")
@@ -249,16 +254,40 @@ def with_head(folder: Path, call: str) -> str:
     return done.stdout
 
 
-def short(tmp_path: Path) -> Path:
+@pytest.fixture
+def short() -> Iterator[Path]:
     """A folder with a short name: Ray's sockets lie below it, and their names have an end."""
-    folder = Path("/tmp") / f"a3m-{os.getpid()}-{tmp_path.name[-1]}"
-    folder.mkdir()
-    return folder
+    folder = Path(tempfile.mkdtemp(prefix="a3m-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+STUDY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import tiny
+from a3m import config, study
+params = tiny.params(epochs={epochs})
+params.ablation.seeds, params.cluster.address = [0], {address!r}
+with config.user_errors():
+    study.run(params, Path({folder!r}), "ablation", [{{"method": "baseline1"}}, {{"method": "a3m"}}])
+"""
+
+
+def study_on(folder: str, epochs: int, address: str) -> subprocess.Popen[str]:
+    """A whole study, since a cluster that is joined is first asked whether it can train this."""
+    code = STUDY.format(tests=str(Path(__file__).parent), folder=folder, epochs=epochs, address=address)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _lose_the_head(folder: str) -> None:
-    process = start(Path(folder), 10_000, "auto")
-    wait_for(Path(folder) / "heard", "'epoch': 3", process)
+    process = study_on(folder, 10_000, "auto")
+    deadline = time.monotonic() + 150
+    while not list(Path(folder).glob(".a3m/state/checkpoints/*/*.pt")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     (head,) = (one for one in psutil.process_iter(["name"]) if one.info["name"] == "gcs_server")
     head.kill()
     began = time.monotonic()
@@ -267,39 +296,27 @@ def _lose_the_head(folder: str) -> None:
 
 
 @pytest.mark.cluster
-def test_a_head_that_is_gone_ends_the_sweep_with_a_word_and_before_ray_aborts_it(tmp_path: Path) -> None:
-    import shutil
-
-    folder = short(tmp_path)
-    try:
-        code, seconds, said = with_head(folder, f'_lose_the_head("{folder}")').split(maxsplit=2)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def test_a_head_that_is_gone_ends_the_sweep_with_a_word_and_with_its_results(short: Path) -> None:
+    pack_into(short)
+    code, seconds, said = with_head(short, f"_lose_the_head({str(short)!r})").split(maxsplit=2)
     assert "error: the cluster was lost: its head 127.0.0.1:" in said
     assert "the same command goes on" in said
     assert code == "1"
-    assert int(seconds) < 50, "Ray ends the process after 60 s, without results"
+    assert int(seconds) < 60, "after that Ray aborts the process"
+    assert (short / "results" / "ablation.csv").exists(), "written by what comes after the cluster"
 
 
 def _from_a_client(folder: str) -> None:
-    process = start(Path(folder), 3, "ray://127.0.0.1:10001")
-    said = process.communicate(timeout=150)[0]
+    process = study_on(folder, 3, "ray://127.0.0.1:10001")
+    said = process.communicate(timeout=200)[0]
     print(process.returncode, said)
 
 
 @pytest.mark.cluster
-def test_a_driver_that_is_a_client_hears_every_report_and_outcome(tmp_path: Path) -> None:
-    import shutil
-
-    folder = short(tmp_path)
-    try:
-        said = with_head(folder, f'_from_a_client("{folder}")')
-        heard = (folder / "heard").read_text().splitlines()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def test_a_driver_that_is_a_client_hears_of_every_trial(short: Path) -> None:
+    pack_into(short)
+    said = with_head(short, f"_from_a_client({str(short)!r})")
     assert said.startswith("0 "), said
-    for key in ("0-well", "1-well", "2-well"):
-        assert [line.split(maxsplit=1)[1] for line in heard if line.startswith(key) and "epoch" in line] == [
-            f"{{'epoch': {epoch}}}" for epoch in (1, 2, 3, 4)
-        ]
-        assert sum("finished" in line for line in heard if line.startswith(key)) == 1
+    assert "[1/2]" in said
+    assert "[2/2]" in said
+    assert said.count(": finished") == 2
