@@ -14,7 +14,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,6 +42,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a fresh store logs a
 FINISHED, FAILED, RUNNING, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pytorch-metric-learning")
 PARENT = "mlflow.parentRunId"
+SPEED = "train/images_per_second"  # as the loop of training reports it
+NOTE = "mlflow.note.content"  # the description that MLflow's page shows, in Markdown
 PAGE = 1000
 MODEL = "model"  # the folder of a run's artifacts that MLflow loads (a3m.serve.package)
 SHOWN_AS_MODEL = "mlflow.log-model.history"
@@ -170,7 +172,7 @@ class Store:
         tags = {
             "study": study,
             "space": digest,
-            "mlflow.note.content": note,
+            NOTE: note,
             "mlflow.source.name": f"sweeps/{study}.py",
             "lease": lease,
         }
@@ -180,7 +182,7 @@ class Store:
                 if not reopen and run.info.status == FINISHED:
                     return run.info.run_id, False
                 client.update_run(run.info.run_id, status=RUNNING)
-                for name in ("mlflow.note.content", "lease"):
+                for name in (NOTE, "lease"):
                     client.set_tag(run.info.run_id, name, tags[name])
                 return run.info.run_id, True
             return client.create_run(experiment, run_name=study, tags=tags).info.run_id, True
@@ -265,6 +267,47 @@ class Store:
             return str(number)
 
         return self.ask(registered)
+
+    def describe(self, experiment: str, note: str) -> None:
+        """Give an experiment its description, in Markdown; one that it has already is left alone."""
+
+        def described(client: "MlflowClient") -> None:
+            if client.get_experiment(experiment).tags.get(NOTE) != note:
+                client.set_experiment_tag(experiment, NOTE, note)
+
+        self.ask(described)
+
+    def inputs(self, run_id: str, datasets: Sequence[Mapping[str, str]]) -> None:
+        """Log data sets as inputs of a run, as `a3m.inputs` describes them; those that it has already stay one."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
+        parts = ("name", "digest", "source_type", "source", "schema", "profile")
+        given = [
+            DatasetInput(
+                Dataset(**{part: one[part] for part in parts}), [InputTag("mlflow.data.context", one["context"])]
+            )
+            for one in datasets
+        ]
+        if not given:
+            return
+        try:
+            self.ask(lambda client: client.log_inputs(run_id, datasets=given))
+        except StoreError as error:
+            # The first two runs of a data set may both have tried to make its row: it is there now.
+            if isinstance(error, StoreAway) or not isinstance(error.__cause__, MlflowException):
+                raise
+            self.ask(lambda client: client.log_inputs(run_id, datasets=given))
+
+    def same_inputs(self, run_id: str, like: str) -> None:
+        """Give a run the inputs of another one."""
+        found = self.ask(lambda client: client.get_run(like)).inputs
+        if found is not None and found.dataset_inputs:
+            self.ask(lambda client: client.log_inputs(run_id, datasets=found.dataset_inputs))
+
+    def write(self, run_id: str, text: str, name: str) -> None:
+        """Write a text as an artifact of a run."""
+        self.ask(lambda client: client.log_text(run_id, text, name))
 
     def upload(self, run_id: str, file: Path, name: str) -> None:
         """Copy a file to a run's artifacts into the folder `name`."""
@@ -487,10 +530,24 @@ class Recorder:
         before = [record["done"] for record in self.spool.records if record["kind"] == "begin"]
         return max([*self._epochs, *before]) if before else None
 
+    @property
+    def speed(self) -> float | None:
+        """Images a second in the last epoch that was trained here or before; None where none was."""
+        return next((record["speed"] for record in reversed(self.spool.records) if "speed" in record), None)
+
     def begin(
-        self, trial: Trial, name: str, done: int, *, parent: str | None, study: str | None, source: str, commit: str
+        self,
+        trial: Trial,
+        name: str,
+        done: int,
+        *,
+        parent: str | None,
+        study: str | None,
+        source: str,
+        commit: str,
+        inputs: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """Start the trial's run, or continue the one that it has, after `done` epochs."""
+        """Start the trial's run, or continue the one that it has, after `done` epochs. `inputs`: its data (a3m.inputs)."""
         tags = {
             "key": trial.key,
             "key.any_code": trial.key_of_any_code,
@@ -520,18 +577,27 @@ class Recorder:
                 "tags": tags,
                 "first_tags": first,
                 "params": params,
+                "inputs": [dict(one) for one in inputs],
             }
         )
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record an epoch's metrics. One that is trained and reported again, after a kill, stays the same point."""
-        if epoch not in self._epochs:
-            self.spool.append({"kind": "epoch", "epoch": epoch, "metrics": _floats(metrics)})
-            self._epochs.add(epoch)
+        """Record an epoch's metrics. One that is trained and reported again, after a kill, stays the same point.
 
-    def finish(self, epoch: int, metrics: Mapping[str, float], tags: Mapping[str, float]) -> None:
-        """Record that the trial is complete: what it left, its test metrics and tags."""
-        self.end(FINISHED, {name: f"{value:.4g}" for name, value in tags.items()}, epoch, metrics)
+        Its speed, which differs each time it is measured, becomes no point but a tag at the end.
+        """
+        if epoch in self._epochs:
+            return
+        record: spool.Record = {"kind": "epoch", "epoch": epoch, "metrics": _floats(metrics)}
+        if SPEED in record["metrics"]:
+            record["speed"] = record["metrics"].pop(SPEED)
+        self.spool.append(record)
+        self._epochs.add(epoch)
+
+    def finish(self, epoch: int, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Record that the trial is complete: what it left, its test metrics, its speed and tags."""
+        speed = {} if self.speed is None else {"images_per_second": f"{self.speed:.4g}"}
+        self.end(FINISHED, speed | dict(tags), epoch, metrics)
 
     def fail(self, reason: str) -> None:
         """Record that the trial failed for a reason that would come again."""
@@ -610,7 +676,9 @@ class Recorder:
                 client.log_batch(run.info.run_id, params=missing[start : start + 100])
             return run.info.run_id, run.info.start_time
 
-        self._run = self.store.ask(opened)
+        run = self.store.ask(opened)
+        self.store.inputs(run[0], begin.get("inputs", ()))  # a spool of before has none
+        self._run = run
 
     def _log(self, record: spool.Record) -> None:
         """An epoch's metrics in one batch. The timestamp is the trial's first start plus the step in milliseconds: equal points

@@ -120,14 +120,18 @@ def _queries(
 
 
 def _embeddings(pack: Pack, embeddings: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Category, attribute and final features of some test classes; a class needs three images to be seen as one."""
+    """Category, attribute and final features of some test classes; a class needs three images to be seen as one.
+
+    Nothing where no class has so many: the figures then say that there is nothing to show.
+    """
     label_N = pack.label[embeddings["rows"]]
     labels, counts = np.unique(
         label_N[label_N >= (pack.description["task"] == "re-identification")], return_counts=True
     )
     classes = np.sort(rng.permutation(labels[counts >= 3])[:CLASSES])
-    places = [np.flatnonzero(label_N == label)[:PER_CLASS] for label in classes]
-    chosen = np.concatenate([np.array([], np.int64), *places])
+    if not len(classes):
+        return {}
+    chosen = np.concatenate([np.flatnonzero(label_N == label)[:PER_CLASS] for label in classes])
     kinds = [kind for kind in ("final", "category", "attribute") if kind in embeddings]
     return {f"embedding_{kind}": embeddings[kind][chosen] for kind in kinds} | {"embedding_labels": label_N[chosen]}
 

@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import config, cost, power, registry, runs, samples
+from a3m import config, cost, notes, power, registry, runs, samples
 from a3m.cluster import jobs as cluster_jobs
 from a3m.driver import deliver_kept, driving, lease_of, waiting
 from a3m.errors import SettingsError, StoreError, UserError
@@ -57,13 +57,17 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
     missing = [one for one in planned if one.state in TRAINED]
     kept = [one for one in planned if one.state == "undelivered"]
     digest = hashlib.sha256(json.dumps(sorted(one.trial.key for one in planned)).encode()).hexdigest()[:16]
-    note = f"{study} on {params.dataset.name} ({params.data.source}): {len(planned)} trials, {len(missing)} of them to be trained."
+    note = notes.study(params, study, planned, experiment, status=f"{len(missing)} to be trained")
     state = (root / params.store.state).resolve()
     with driving(store, experiment, state, study, digest):
         parent = store.parent(
             experiment, study, digest, note, reopen=bool(missing or kept), lease=lease_of(state, study, digest)[1]
         )
         call = _Call(console, params, root, study, store, experiment, *parent)
+        if call.is_open:
+            store.write(call.parent, notes.plan_table(planned), "plan.csv")
+        if about := notes.experiment(params, root):
+            store.describe(experiment, about)
         lost: dict[str, str] = {}
         try:
             lost |= deliver_kept(console, kept, call.job)
@@ -78,9 +82,11 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
             raise
         found, rows = call.conclude(planned, runs.FINISHED, lost)
         try:
-            console.print(f"  {registry.register(store, study, found)}")
+            registered = registry.register(store, study, found)
+            console.print(f"  {registered}")
+            call.describe(found, registered=registered)
         except StoreError as error:  # the results stand all the same
-            console.print(f"  no model registered: {str(error).splitlines()[0]}")
+            console.print(f"  the study's run has no description, or no model: {str(error).splitlines()[0]}")
     bad = [one for one in found if one.state not in ("finished", "older")]
     if bad:
         reasons = dict(zip(rows["key"], rows["reason"], strict=True)) | lost
@@ -129,10 +135,20 @@ class _Call:
         store.join(
             (one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), self.study
         )
+        if status != runs.FINISHED:
+            self.describe(found, status="interrupted")
         if self.is_open:
             complete = all(one.state in ("finished", "older") for one in found)
             store.end(self.parent, runs.FAILED if status == runs.FINISHED and not complete else status)
         return found, rows
+
+    def describe(self, found: Sequence[Planned], *, registered: str = "", status: str = "") -> None:
+        """Write into the study's run what came out, and give it the inputs of its trials."""
+        note = notes.study(self.params, self.study, found, self.experiment, status=status, model=registered)
+        self.store.tag(self.parent, runs.NOTE, note)
+        first = next((one.found for one in found if one.state == "finished" and one.found is not None), None)
+        if first is not None:
+            self.store.same_inputs(self.parent, first.run_id)
 
 
 def plan_all(params: Params, root: Path, overrides: Sequence[str]) -> None:

@@ -142,28 +142,31 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
 
 def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: Lease, report: Say) -> dict[str, Any]:
     """Train from the newest checkpoint and hand over what came out."""
+    from a3m import inputs, notes, shown
     from a3m.changes import train_changing
     from a3m.serve import package
     from a3m.trial import train, verified_inputs
 
+    pack = verified_inputs(trial)
     _drop_unreported(trial, recorder.epochs)
     recorder.begin(
         trial, job["name"], Checkpoints(trial.checkpoints).epochs(),
         parent=job["parent"], study=job["study"], source=job["source"], commit=job["commit"],
+        inputs=inputs.describe(pack, trial.data, trial.settings["train"]["on"]),
     )  # fmt: skip
-    speed: dict[str, float] = {}
 
     def each_epoch(epoch: int, metrics: dict[str, float]) -> None:
         held.check()
-        # A speed differs each time it is measured: an epoch that is trained again must stay one point.
-        speed["images_per_second"] = metrics.pop("train/images_per_second")
         recorder.report(epoch, metrics)
-        report({"epoch": epoch, **metrics})
+        report({"epoch": epoch, **{name: value for name, value in metrics.items() if name != runs.SPEED}})
 
     try:
         method = train_changing if trial.settings["train"].get("changes") else train
         metrics = method(trial, each_epoch, held)
-        package.write(trial.outputs, verified_inputs(trial))
+        tags = {runs.NOTE: notes.trial(job["name"], trial.settings, job["source"], metrics)}
+        if undrawn := shown.write(trial.outputs, pack, metrics):
+            tags["shown"] = f"not drawn: {undrawn}"[:500]
+        package.write(trial.outputs, pack)
     except (StoreError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -174,7 +177,7 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
         reason = str(error) if isinstance(error, DataError | TrainingError) else f"{type(error).__name__}: {error}"
         recorder.fail(reason)
     else:
-        recorder.finish(trial.settings["train"]["epochs"], metrics, speed)
+        recorder.finish(trial.settings["train"]["epochs"], metrics, tags)
     return _handed_over(job, trial, recorder, recorder.spool.records[-1])
 
 

@@ -23,6 +23,7 @@ from a3m.patience import StoreAway
 from a3m.state import Lease
 
 EPOCHS = 6
+WEIGHTS = "model/artifacts/weights.safetensors"
 
 
 class Server:
@@ -142,7 +143,7 @@ def assert_complete(project: Path, one: settings.Params, *, tidy: bool = True) -
     assert [point.step for point in history] == list(range(1, EPOCHS + 1))
     assert [point.timestamp - run.info.start_time for point in history] == list(range(1, EPOCHS + 1))
     assert [point.step for point in client.get_metric_history(run.info.run_id, "test/accuracy")] == [EPOCHS]
-    assert {"weights.safetensors", "predictions.parquet", "digests.json"} <= {
+    assert {"model", "shown", "predictions.parquet", "digests.json"} <= {
         item.path for item in client.list_artifacts(run.info.run_id)
     }
     assert run.data.params["loss.alpha"] == "0.5"
@@ -175,8 +176,8 @@ def test_a_server_that_stays_away_leaves_a_trial_that_the_next_call_delivers_wit
     assert "does not answer" in outcome["reason"]
     key = plan.make_trial(one, project, 1).key
     outputs = project / ".a3m" / "state" / "outputs" / key
-    kept = {path.name: path.stat().st_mtime_ns for path in outputs.iterdir()}
-    assert "weights.safetensors" in kept
+    kept = {str(path): path.stat().st_mtime_ns for path in outputs.rglob("*")}
+    assert str(outputs / WEIGHTS) in kept
 
     with pytest.raises(StoreAway, match=r"store\.patience"):
         work.train_one(one, project)
@@ -187,7 +188,7 @@ def test_a_server_that_stays_away_leaves_a_trial_that_the_next_call_delivers_wit
     assert run.info.status == runs.RUNNING
     monkeypatch.setattr(trial, "train", never)
     one.store.patience = 60
-    assert {path.name: path.stat().st_mtime_ns for path in outputs.iterdir()} == kept
+    assert {str(path): path.stat().st_mtime_ns for path in outputs.rglob("*")} == kept
     again = work.train_one(one, project)
     assert "trained, not yet delivered to MLflow: delivered now" in capsys.readouterr().out
     assert again["outcome"] == "finished"
@@ -333,7 +334,7 @@ def test_clean_delivers_first_and_never_removes_what_it_cannot_deliver(
         commands.clean()
         assert "not delivered to MLflow: refused" in capsys.readouterr().out
     key = plan.make_trial(one, project, 0).key
-    assert (project / ".a3m" / "state" / "outputs" / key / "weights.safetensors").exists()
+    assert (project / ".a3m" / "state" / "outputs" / key / WEIGHTS).exists()
     assert work.pending(project / ".a3m" / "state") == {key: "tiny"}
 
     monkeypatch.setattr(sys, "argv", ["a3m", "plan=true"])

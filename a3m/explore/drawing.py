@@ -16,7 +16,7 @@ VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (
 BLUE, RED, GREY = (0, 114, 178), (213, 94, 0), (150, 150, 150)  # as the report's right and wrong
 HEAT = 0.55  # share of the map's colour over the grey image
 LONGEST = 320  # pixels of a shown image's longer side
-GAP, WORDS, NARROWEST = 10, 34, 132
+GAP, WORDS, NARROWEST, MARK = 10, 34, 132, 13
 
 
 def scale_of(size: tuple[int, int]) -> int:
@@ -48,7 +48,7 @@ class Tile:
 
 
 def sheet(rows: Sequence[Sequence[Tile]], heads: Sequence[str] = ()) -> Image.Image:
-    """Tiles in rows on white; a frame says right (blue, thin) or wrong (orange, thick)."""
+    """Tiles in rows on white; a frame says right (blue, thin, a tick) or wrong (orange, thick, a cross)."""
     font = ImageFont.load_default(12)
     width = max(NARROWEST, *(tile.image.shape[1] for row in rows for tile in row))
     heights = [max(tile.image.shape[0] for tile in row) for row in rows]
@@ -72,10 +72,22 @@ def sheet(rows: Sequence[Sequence[Tile]], heads: Sequence[str] = ()) -> Image.Im
                     BLUE if tile.right else RED,
                     2 if tile.right else 4,
                 )
+                _mark(draw, left + w + 2, top + h + 2, tile.right)
             for line, text in enumerate(tile.words.split("\n")[:2]):
                 draw.text((left, top + h + 4 + 14 * line), _fitting(text, width, font), "black", font)
         top += height + WORDS + GAP
     return canvas
+
+
+def _mark(draw: ImageDraw.ImageDraw, right: int, bottom: int, yes: bool) -> None:
+    """A tick or a cross in the lower right corner of a frame, for whom the colours do not tell apart."""
+    left, top = right - MARK, bottom - MARK
+    draw.rectangle((left, top, right, bottom), BLUE if yes else RED)
+    if yes:
+        draw.line([(left + 2, top + 7), (left + 5, top + 10), (right - 2, top + 3)], "white", 2)
+    else:
+        draw.line([(left + 3, top + 3), (right - 3, bottom - 3)], "white", 2)
+        draw.line([(left + 3, bottom - 3), (right - 3, top + 3)], "white", 2)
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
