@@ -234,7 +234,8 @@ def test_a_search_stops_trials_retrains_its_winner_and_is_not_repeated(
 
     # Another study asks for the key of a stopped trial: it is continued in its run, never taken for complete.
     one = stopped[0]
-    values = json.loads(table.set_index("key").loc[one.tags["key"], list(parse(SPACE))].to_json())
+    (path,) = project.glob(".a3m/state/searches/*.jsonl")
+    values = Journal(path).read()[one.tags["key"]].values
     wanted = hunt.searched(params())
     wanted.ablation.seeds = [0]
     study.run(wanted, project, "ablation", [values])
