@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -37,11 +38,11 @@ class Draft:
     one_seed: bool = False
     unit: str = ""  # what of the test data was resampled: identities, classes, images; '' where nothing was
 
-    @property
+    @cached_property
     def source(self) -> str:
         return str(self.results["source"].iloc[0])
 
-    @property
+    @cached_property
     def ours(self) -> str:
         """The word that heads each of our columns."""
         return r.SOURCES[self.source]

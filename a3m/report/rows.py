@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -57,7 +58,7 @@ class Row:
             return {}
         return {int(str(seed)): float(value) for seed, value in self.finished[metric].dropna().items()}
 
-    @property
+    @cached_property
     def all_keys(self) -> tuple[str, ...]:
         """Of the finished trials, then of the others."""
         return tuple(str(key) for key in (*self.finished["key"], *self.unfinished["key"]))

@@ -10,6 +10,7 @@ however clear, reaches 0.05, and such a pair of methods is marked "cannot rank".
 Shape suffixes: N test images or queries, G groups of them, R trials, B resamples.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,8 +75,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     mean = float(array.mean())
     if array.size == 1:
         return Interval(mean, None, 1)
-    factor = float(scipy.stats.t.ppf((1 + confidence) / 2, array.size - 1))
-    return Interval(mean, factor * float(array.std(ddof=1)) / array.size**0.5, array.size)
+    return Interval(mean, _t_factor(confidence, array.size) * float(array.std(ddof=1)) / array.size**0.5, array.size)
+
+
+@functools.cache
+def _t_factor(confidence: float, n: int) -> float:
+    """By how many standard errors a t interval of n values reaches out."""
+    return float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
 
 
 def paired_difference(
