@@ -306,7 +306,8 @@ def test_a_trial_that_never_fits_fails_alone_and_is_named(
     said = sweep.start().finished()
     assert "6 finished, reused" in said
     assert sum(trained.again().values()) <= 2
-    assert sweep.files()["results/ablation.csv"] == undisturbed["results/ablation.csv"]
+    sweep.tables()
+    assert sweep.files() == undisturbed
     assert {run.status for run in sweep.runs()[0] + sweep.runs()[1]}.isdisjoint({"RUNNING"})
 
 
