@@ -95,7 +95,7 @@ def _read(outputs: Path, pack: Pack, metrics: Mapping[str, float]) -> Tested:
         pack,
         pd.read_parquet(outputs / "predictions.parquet"),
         embeddings["rows"].astype(np.int64),
-        final / np.where(lengths_N == 0, 1, lengths_N),
+        (final / np.where(lengths_N == 0, 1, lengths_N)).astype(np.float32),
         load_file(maps) if maps.exists() else {},
         {name.partition("/")[2]: value for name, value in metrics.items()},
     )
