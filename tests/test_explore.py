@@ -349,14 +349,14 @@ def test_skipped_queries_and_missing_labels_count_nowhere() -> None:
         }
     )  # fmt: skip
     values = compare.values_of(frame, "re-identification")
-    assert [np.nanmean(values[name]) for name in ("rank1", "rank5", "rank10", "mAP", "attribute hat")] == [
+    assert [np.nanmean(values[name]) for name in ("rank1", "rank5", "rank10", "mAP", "attribute/hat")] == [
         0.5,
         0.5,
         1,
         0.75,
         0.5,
     ]
-    assert [np.isnan(values[name]).sum() for name in ("rank1", "mAP", "attribute hat")] == [1, 1, 1]
+    assert [np.isnan(values[name]).sum() for name in ("rank1", "mAP", "attribute/hat")] == [1, 1, 1]
 
 
 def test_runs_that_cannot_be_compared_are_told(people: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ RIGHT = {
 }  # what right and wrong mean
 LISTED, PICTURED = 10, 8
 DASH = "\u2013"
+ATTRIBUTE = "attribute/"  # as the runs call these metrics, after test/
 VERSIONS = "version."
 
 
@@ -127,7 +128,7 @@ def values_of(frame: pd.DataFrame, task: str) -> dict[str, npt.NDArray[np.float6
             attribute = column.removeprefix("predicted.")
             truth_N = frame[f"attribute.{attribute}"].to_numpy(np.int64)
             hit_N = (frame[column].to_numpy(np.int64) == truth_N).astype(float)
-            values[f"attribute {attribute}"] = np.where(truth_N >= 0, hit_N, np.nan)
+            values[ATTRIBUTE + attribute] = np.where(truth_N >= 0, hit_N, np.nan)
     return values
 
 
@@ -203,6 +204,8 @@ def notes(first: Kept, second: Kept, frames: Sequence[pd.DataFrame], task: str) 
         said.append(
             "McNemar's test counts queries as independent, which those of one class are not: the interval is the safer one."
         )
+    if task == "re-identification" and all(any(name.startswith("predicted.") for name in frame) for frame in frames):
+        said.append("Attributes are compared over the queries; the runs' own metrics of them are over the gallery.")
     if first.described["data"] != second.described["data"]:
         said.append(f"The runs saw other data versions: compared are the {len(frames[0])} test images that both have.")
     if first.described["settings"]["train"]["on"] != second.described["settings"]["train"]["on"]:
@@ -245,9 +248,14 @@ def show(found: Comparison, console: "Console", pack: "Pack | None") -> None:
     for head in ("first", "second", "first - second"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("")
+    sections = False
     for measured in found.metrics:
+        if measured.metric.startswith(ATTRIBUTE) and not sections:
+            table.add_section()
+            table.add_row("[italic]attributes[/]", "", "", "", "")
+            sections = True
         table.add_row(
-            escape(measured.metric), _with(measured.first, measured.first_interval),
+            escape(measured.metric.removeprefix(ATTRIBUTE).replace("_", " ")), _with(measured.first, measured.first_interval),
             _with(measured.second, measured.second_interval),
             _with(measured.difference, measured.interval, sign=True), "*" if measured.excludes_zero else "",
         )  # fmt: skip
@@ -332,7 +340,8 @@ def contact_sheet(found: Comparison, pack: "Pack") -> bytes:
         return drawing.enlarge(image, factor)
 
     def said(who: str, label: Any) -> str:
-        return f"{who}: " + ("nothing" if pd.isna(label) else label_name(pack, int(label)))
+        named = "nothing" if pd.isna(label) else label_name(pack, int(label))
+        return f"{who}{', right' if who == side else ''}: {named}"
 
     rows: list[list[Tile]] = []
     heads: list[str] = []
