@@ -10,6 +10,7 @@ HELP = """usage: a3m <verb> [setting=value ...]
             a3m train --cfg job                                                (every setting and its value)
   check   check a data set of your own: one CSV and its images         a3m check data/raw/manifest/manifest.csv
   plan    trials, images and hours of all studies; a trial that several share counts once     a3m plan profile=paper
+  table   the table of any study that has run, also of your own        a3m table ablation
   explain what a run sees in an image: maps, attributes, the nearest images    a3m explain IMAGE --run ID
   compare two runs: settings, metrics with intervals, queries that only one gets right     a3m compare RUN RUN
   export  embeddings and labels, the network as ONNX and torch.export          a3m export RUN
@@ -35,6 +36,7 @@ def main() -> None:
         "ui": commands.ui,
         "clean": commands.clean,
         "check": commands.check,
+        "table": commands.table,
         "explain": exploring.explain,
         "compare": exploring.compare,
         "export": exploring.export,

@@ -71,6 +71,31 @@ def check() -> None:
         sys.exit(1 if checked.problems else 0)
 
 
+TABLE = """usage: a3m table <study>
+
+Prints the table of results/<study>.csv, of any study that a sweep has run, and writes it to reports/own/<study>.csv, .md and .tex.
+Rows are compared with Baseline-2, else with Baseline-1, else with the study's first method.
+
+  a3m table ablation
+"""
+
+
+def table() -> None:
+    """Make the table of one study."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(TABLE, end="")
+        return
+    with config.user_errors():
+        if len(arguments) != 1:
+            raise SettingsError("a3m table: expected the name of one study, for example ablation")
+        from a3m.report import own
+
+        made, files = own.write(config.running_root(), arguments[0])
+        print(made.markdown())
+        print(", ".join(str(path) for path in files))
+
+
 def ui() -> None:
     """Serve the MLflow UI of this project on loopback; `port=5001` chooses another port."""
     if {"-h", "--help"} & set(sys.argv[1:]):
