@@ -118,7 +118,7 @@ def test_a_figure_depends_on_its_own_module_and_what_all_figures_share() -> None
 @pytest.mark.parametrize(
     ("stage", "modules"),
     [
-        ("tables", ("a3m.report.tables", "a3m.report.stage")),
+        ("tables", ("a3m.report.tables", "a3m.report.plots", "a3m.report.stage")),
         ("report", ("a3m.report.page", "a3m.report.tables", "a3m.report.stage")),
     ],
 )

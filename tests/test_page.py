@@ -364,8 +364,8 @@ def test_the_stages_write_the_report_and_again_the_same_bytes(tmp_path, capsys):
         written.append({str(path.relative_to(root)): path.read_bytes() for path in files})
     assert written[0] == written[1]
     assert {"reports/index.html", "reports/report.md", "reports/metrics.json"} < set(written[0])
-    # Table 1, its controls, attributes, Figures 5 and 7; one figure drawn; the report
-    assert len(written[0]) == 5 * 3 + 2 + 3
+    # Table 1, its controls, attributes, Figures 5 and 7; plots of one study and two lines; one figure drawn; the report
+    assert len(written[0]) == 5 * 3 + 3 + 2 + 3
     assert "not drawn: figure2, figure4, figure6, figure5" in capsys.readouterr().out
     assert json.loads(written[0]["reports/metrics.json"])["ablation"]["twins"]["seeds"] == 1
     assert b"SYNTHETIC" not in written[0]["reports/report.md"]
