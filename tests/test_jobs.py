@@ -247,7 +247,7 @@ def with_head(folder: Path, call: str) -> str:
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_jobs; test_jobs.{call}"
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script]
     environment = os.environ | {"CALL": code, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=285, env=environment, check=False)
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip(f"namespaces are not allowed here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -308,7 +308,7 @@ def test_a_head_that_is_gone_ends_the_sweep_with_a_word_and_with_its_results(sho
 
 def _from_a_client(folder: str) -> None:
     process = study_on(folder, 3, "ray://127.0.0.1:10001")
-    said = process.communicate(timeout=200)[0]
+    said = process.communicate(timeout=260)[0]
     print(process.returncode, said)
 
 
