@@ -158,6 +158,7 @@ def perform(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     trial = Trial(**job["trial"])
     folder = Path(job["folder"])
     with lease(Path(trial.state), job["key"]) as held:
+        report({"lease": str(held.path), "token": held.token})
         measured = read_epochs(folder)
         if job["until"] in measured:
             return {"outcome": "finished", "epochs": measured}

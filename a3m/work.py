@@ -54,6 +54,7 @@ def perform(job: dict[str, Any], report: Say) -> dict[str, Any]:
     trial = Trial(**job["trial"])
     state = Path(trial.state)
     with lease(state, trial.key, _naming(report)) as held:
+        report(held_as(held))
         known = _known(job, report, held)
         if known is not None:
             return known
@@ -82,6 +83,11 @@ def deliver(job: dict[str, Any], report: Say) -> dict[str, Any]:
 def _naming(report: Say) -> Callable[[dict[str, Any]], None]:
     """What tells whoever called which process holds the lease that is waited for."""
     return lambda owner: report({"waiting": f"{owner['host']} pid {owner['pid']}"})
+
+
+def held_as(held: Lease) -> dict[str, Any]:
+    """What whoever scheduled a job needs to end its lease when its process is killed."""
+    return {"lease": str(held.path), "token": held.token}
 
 
 def pending(state: Path) -> dict[str, str]:
@@ -232,7 +238,7 @@ def train_one(params: Params, root: Path) -> dict[str, Any]:
             console.print(f"  being trained by {values['waiting']}, waited for")
         elif "away" in values:
             console.print(f"  {values['away']}")
-        else:
+        elif "epoch" in values:
             shown = "  ".join(
                 f"{name} {value:.4g}" for name, value in values.items() if name.endswith(("loss", "accuracy", "mean"))
             )

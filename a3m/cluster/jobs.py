@@ -4,14 +4,17 @@ Ray Tune schedules; it keeps nothing that matters. Checkpoints and results lie i
 trial's key, so what is missing is decided by looking there, never by restoring a Tune experiment.
 """
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a3m.cluster.ending import LOST, CtrlC, Watch, apart
 from a3m.cluster.preflight import Nodes
 from a3m.cluster.session import connected
 from a3m.cluster.tuning import EXCHANGE_SECONDS, Ended, Event, Exchange, Job, Perform, experiment, reason
-from a3m.errors import InterruptedByUser, UserError
+from a3m.errors import InterruptedByUser, StoreError, UserError
+from a3m.state import Lease
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Train
@@ -59,10 +62,30 @@ def scheduled(
     Raises UserError when the cluster was lost.
     """
     failed: list[Exception] = []
+    leases: dict[str, Lease] = {}
+
+    def give_back(keys: list[str]) -> None:
+        """End the leases of processes that are gone: on another host they would be waited for until they expire.
+
+        A process that is cut off and goes on has lost its trial then: it is told so before it writes anything more.
+        """
+        for key in keys:
+            held = leases.pop(key, None)
+            with contextlib.suppress(StoreError, OSError):
+                if held is not None:
+                    held.release()
 
     def exchange(events: list[Event]) -> bool:
         try:
             for key, result in events:
+                if "lease" in result:
+                    leases[key] = Lease(Path(result["lease"]))
+                    leases[key].token = result["token"]
+                    continue
+                if "retried" in result or result.get("outcome") == "lost":
+                    give_back([key])
+                elif "outcome" in result:
+                    leases.pop(key, None)
                 event(key, result)
         except Exception as error:  # Tune would take it for its own
             failed.append(error)
@@ -78,6 +101,7 @@ def scheduled(
                     jobs, nodes.guarded(perform), nodes.resources(resources), concurrent, settings.retries,
                     nodes.exchange(exchange), tuned,
                 )  # fmt: skip
+                give_back(list(leases))
                 if failed:
                     raise failed[0]
                 return ended._replace(crash=ended.crash or nodes.why_stuck())
@@ -93,6 +117,8 @@ def scheduled(
             apart(work)
         except ConnectionError as error:  # of Ray's client
             raise UserError(LOST.format(str(error).strip().splitlines()[0])) from error
+        finally:
+            give_back(list(leases))
         return ctrl_c.pressed
 
 
