@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: venv repro test test-cluster ui lint bench photographs plan help
+.PHONY: venv repro test test-cluster ui lint bench photographs plan docs help
 
 help:
 	@echo "make repro   environment, then dvc repro: data, sweeps, tables, figures, report"
@@ -14,6 +14,7 @@ help:
 	@echo "make ui      the MLflow UI on this project's runs (PORT=5000)"
 	@echo "make plan PROFILE=paper   trials, images and hours of all studies; trains nothing"
 	@echo "make photographs   the real photographs of data/raw/cub200, EfficientNet-Lite0 from ImageNet: about 40 minutes on 2 cores"
+	@echo "make docs    the documentation as a site: site/index.html; a warning is an error"
 	@echo "make lint | bench"
 
 venv: $(READY)
@@ -40,6 +41,11 @@ lint: venv
 	ruff check .
 	mypy
 
+docs: venv
+	rm -rf site
+	sphinx-build -q -W --keep-going docs site
+	@echo "site/index.html"
+
 PROFILE ?= paper
 plan: venv
 	a3m plan profile=$(PROFILE)
@@ -57,4 +63,4 @@ ui: venv
 	a3m ui port=$(PORT)
 
 bench: venv
-	for name in head training_loop rerank twins pack sweep; do python benchmarks/$$name.py || exit 1; done
+	for name in head training_loop rerank twins pack sweep page; do python benchmarks/$$name.py || exit 1; done
