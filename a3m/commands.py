@@ -177,7 +177,7 @@ def clean(params: Params, root: Path) -> None:
             if found.status == runs.FINISHED
         }
     kept = 0
-    doomed = [state / "cache"]
+    doomed = [state / "cache", root / ".a3m" / "cache"]  # of trials, and what explain, compare and export fetched
     if not any(holder(path) for path in state.glob("leases/*.json")):
         doomed.append(state / "ray")  # a running sweep needs it
     for folder in (*state.glob("checkpoints/*"), *state.glob("outputs/*")):

@@ -204,7 +204,7 @@ def notes(first: Kept, second: Kept, frames: Sequence[pd.DataFrame], task: str) 
         said.append(
             "McNemar's test counts queries as independent, which those of one class are not: the interval is the safer one."
         )
-    if task == "re-identification" and all(any(name.startswith("predicted.") for name in frame) for frame in frames):
+    if task == "re-identification" and all(frame.columns.str.startswith("predicted.").any() for frame in frames):
         said.append("Attributes are compared over the queries; the runs' own metrics of them are over the gallery.")
     if first.described["data"] != second.described["data"]:
         said.append(f"The runs saw other data versions: compared are the {len(frames[0])} test images that both have.")
