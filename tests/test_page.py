@@ -405,3 +405,43 @@ def test_the_report_without_figures_says_what_to_run(tmp_path):
     root = project(tmp_path, alpha_beta=alpha_beta())
     with pytest.raises(DataError, match="run python pipelines/figures"):
         runpy.run_path(str(root / "pipelines" / "report.py"))["main"](root)
+
+
+# --- looks --------------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    """Relative luminance of #rgb or #rrggbb, as WCAG 2.2 defines it."""
+    digits = colour.lstrip("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_contrast_is_that_of_black_on_white_by_hand():
+    assert contrast("#000", "#fff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # the well-known grey that just fails
+
+
+def test_text_has_contrast_enough_in_light_dark_and_print():
+    roots = re.findall(r":root \{(.*?)\}", page.style(), flags=re.DOTALL)
+    assert len(roots) == 3
+    for root in roots:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", root))
+        for text in ("text", "quiet", "link", "worn"):
+            for back in ("back", "soft", "ours"):
+                assert contrast(colours[text], colours[back]) >= 4.5, (text, back, colours)
+    assert contrast("#000", re.search(r"--twin: (#\w+)", page.style())[1]) > 10
+
+
+def test_a_wide_table_scrolls_inside_its_own_region_that_the_keyboard_reaches(whole_page):
+    assert whole_page.count("<table") == whole_page.count("</table>")
+    outside = re.sub(r"<div popover.*?</table></div></div>", "", whole_page, flags=re.DOTALL)
+    regions = re.findall(r'<div class="scroll" role="region" tabindex="0" aria-label="[^"]+">', outside)
+    assert len(regions) >= outside.count("<table")
