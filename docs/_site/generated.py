@@ -37,7 +37,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def settings() -> str:
-    """A section of settings each: path, type, default, meaning, from the dataclasses of a3m/settings.py and their comments."""
+    """A section of settings each: path, default, type, meaning, from the dataclasses of a3m/settings.py and their comments."""
     source = (ROOT / "a3m" / "settings.py").read_text()
     comments = comments_of(source)
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
@@ -60,7 +60,7 @@ def settings() -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-HEAD = ["setting", "type", "default", "meaning"]
+HEAD = ["setting", "default", "type", "meaning"]
 
 
 def fields_of(section: ast.ClassDef) -> list[ast.AnnAssign]:
@@ -77,7 +77,7 @@ def docstring(node: ast.ClassDef) -> str:
 
 
 def row(prefix: str, field: ast.AnnAssign, comments: dict[int, str]) -> list[str]:
-    """path, type, default, and the comment beside the field or on the lines above it."""
+    """path, default, type, and the comment beside the field or on the lines above it."""
     path = prefix + name_of(field)
     said = [comments[line] for line in range(field.lineno, (field.end_lineno or field.lineno) + 1) if line in comments]
     above: list[str] = []
@@ -89,7 +89,7 @@ def row(prefix: str, field: ast.AnnAssign, comments: dict[int, str]) -> list[str
     allowed = CHOICES.get(path)
     if allowed and not all(value in meaning for value in allowed):
         meaning = "; ".join(filter(None, [meaning, "one of " + ", ".join(value or '""' for value in allowed)]))
-    return [f"`{path}`", f"`{ast.unparse(field.annotation)}`", f"`{default(field)}`", markdown(meaning)]
+    return [f"`{path}`", f"`{default(field)}`", f"`{ast.unparse(field.annotation)}`", markdown(meaning)]
 
 
 def default(field: ast.AnnAssign) -> str:
@@ -188,7 +188,8 @@ def groups_help() -> str:
 
 def make_help() -> str:
     """What `make help` prints."""
-    lines = re.findall(r'^\t@echo "(.*)"$', (ROOT / "Makefile").read_text(), re.MULTILINE)
+    rule = (ROOT / "Makefile").read_text().partition("\nhelp:\n")[2].partition("\n\n")[0]
+    lines = re.findall(r'^\t@echo "(.*)"$', rule, re.MULTILINE)
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
