@@ -55,18 +55,20 @@ def experiment(params: Params, root: Path) -> str:
 
 
 def trial(name: str, settings: Mapping[str, Any], source: str, metrics: Mapping[str, float]) -> str:
-    """What one trial was, on what, and what came out."""
+    """What one trial is, on what, and, with the metrics of its test or validation, what came out."""
     method = settings["method"]["name"]
-    prefix = "val" if any(name.startswith("val/") for name in metrics) else "test"
-    measured = "on the validation part" if prefix == "val" else "on the test data, once, after the last epoch"
-    head = headline(metrics, prefix)
     lines = [
-        f"**{names.METHODS.get(method, method)}** (`{name}`) on {named(settings['dataset'])} "
-        f"({WHERE.get(source, source)}), seed {settings['seed']}: {settings['train']['epochs']} epochs on "
-        f"{settings['train']['on']}, measured {measured}.",
-        "",
-        *table([name for name, _ in head], [[percent(value) for _, value in head]]),
+        f"**{names.METHODS.get(method, method)}** (`{name}`) on {named(settings['dataset'])} ({WHERE.get(source, source)}), "
+        f"seed {settings['seed']}: {settings['train']['epochs']} epochs on {settings['train']['on']}, "
     ]
+    if not metrics:
+        return lines[0] + "not finished."
+    prefix = "val" if any(metric.startswith("val/") for metric in metrics) else "test"
+    lines[0] += "measured " + (
+        "on the validation part." if prefix == "val" else "on the test data, once, after the last epoch."
+    )
+    head = headline(metrics, prefix)
+    lines += ["", *table([metric for metric, _ in head], [[percent(value) for _, value in head]])]
     if worn := saturated(settings, metrics, prefix):
         lines += [
             "",
@@ -75,8 +77,8 @@ def trial(name: str, settings: Mapping[str, Any], source: str, metrics: Mapping[
         ]
     lines += [
         "",
-        "`shown/` holds what is looked at: ranked lists, attention, confused classes, attributes. The model in `model/` maps an "
-        "image to class, attributes and embedding.",
+        "To look at, in `shown/`: ranked lists, what was confused with what, and, of a method that has them, attention maps and "
+        "the accuracy of each attribute. `model/` maps an image to its embedding and to what else the method says of it.",
     ]
     return "\n".join(lines)
 
@@ -91,16 +93,18 @@ def study(
         f"**{name}**{f' ({what})' if what else ''} on {named(params.dataset.name)} "
         f"({WHERE.get(params.data.source, params.data.source)}), profile {params.profile}: {len(planned)} trials, {done} finished"
         f"{f', {status}' if status else ''}.",
+    ]
+    rows = outcome(planned)
+    last = [
         "",
         f"All its trials, also those that other studies share: ``{found_by(name)}`` ([open]({link(experiment, name)})). "
         "`plan.csv` names them and what was known of each before; `report/` holds the tables and figures.",
     ]
     if model:
-        lines += ["", model[0].upper() + model[1:]]
-    rows = outcome(planned)
+        last += ["", model[0].upper() + model[1:].removesuffix(".") + "."]
     if len(rows) > 1:
-        lines += ["", *table(rows[0], rows[1:])]
-    return shortened(lines)
+        lines += ["", *shortened(table(rows[0], rows[1:]), LONGEST - sum(map(len, [*lines, *last])) - 200)]
+    return "\n".join(lines + last)
 
 
 def outcome(planned: Sequence[Planned]) -> list[list[str]]:
@@ -150,7 +154,8 @@ def found_by(study: str) -> str:
 
 def link(experiment: str, study: str) -> str:
     """Where MLflow's page lists them, as an address within it."""
-    return f"#/experiments/{quote(experiment)}/runs?searchFilter={quote(found_by(study), safe='')}"
+    asked = f"searchFilter={quote(found_by(study), safe='')}&workflowType=machine_learning"
+    return f"#/experiments/{quote(experiment)}/runs?{asked}"
 
 
 def headline(metrics: Mapping[str, float], prefix: str) -> list[tuple[str, float]]:
@@ -191,11 +196,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def shortened(lines: Sequence[str]) -> str:
-    """Lines up to what MLflow keeps; the rest is counted."""
+def shortened(lines: Sequence[str], characters: int) -> list[str]:
+    """The lines of a table that fit; the rest is counted below it."""
     kept: list[str] = []
     for line in lines:
-        if sum(map(len, kept)) + len(kept) + len(line) > LONGEST:
-            return "\n".join([*kept, "", f"... and {len(lines) - len(kept)} rows more (results/*.csv has all)"])
+        if sum(map(len, kept)) + len(kept) + len(line) > characters:
+            return [*kept, "", f"... and {len(lines) - len(kept)} rows more: results/*.csv has all."]
         kept.append(line)
-    return "\n".join(kept)
+    return kept

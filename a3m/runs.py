@@ -44,6 +44,7 @@ VERSIONS = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "p
 PARENT = "mlflow.parentRunId"
 SPEED = "train/images_per_second"  # as the loop of training reports it
 NOTE = "mlflow.note.content"  # the description that MLflow's page shows, in Markdown
+KIND = "mlflow.experimentKind"
 PAGE = 1000
 MODEL = "model"  # the folder of a run's artifacts that MLflow loads (a3m.serve.package)
 SHOWN_AS_MODEL = "mlflow.log-model.history"
@@ -269,11 +270,15 @@ class Store:
         return self.ask(registered)
 
     def describe(self, experiment: str, note: str) -> None:
-        """Give an experiment its description, in Markdown; one that it has already is left alone."""
+        """Give an experiment its description, in Markdown, and its kind: without it MLflow's page shows runs as those of a
+        language model.
+        """
 
         def described(client: "MlflowClient") -> None:
-            if client.get_experiment(experiment).tags.get(NOTE) != note:
-                client.set_experiment_tag(experiment, NOTE, note)
+            there = client.get_experiment(experiment).tags
+            for name, value in ((NOTE, note), (KIND, "custom_model_development")):
+                if there.get(name) != value:
+                    client.set_experiment_tag(experiment, name, value)
 
         self.ask(described)
 
@@ -546,8 +551,12 @@ class Recorder:
         source: str,
         commit: str,
         inputs: Sequence[Mapping[str, str]] = (),
+        note: str = "",
     ) -> None:
-        """Start the trial's run, or continue the one that it has, after `done` epochs. `inputs`: its data (a3m.inputs)."""
+        """Start the trial's run, or continue the one that it has, after `done` epochs.
+
+        `inputs`: its data, of a3m.inputs. `note`: its description until it has finished.
+        """
         tags = {
             "key": trial.key,
             "key.any_code": trial.key_of_any_code,
@@ -564,7 +573,7 @@ class Recorder:
         }
         if study is not None:
             tags[f"study.{study}"] = "yes"
-        first = {"mlflow.source.name": f"sweeps/{study}.py" if study else "a3m train"}
+        first = {"mlflow.source.name": f"sweeps/{study}.py" if study else "a3m train", NOTE: note}
         if parent is not None:
             first[PARENT] = parent
         params = {path: str(value)[:6000] for path, value in flat(trial.settings).items()}

@@ -159,6 +159,7 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
         trial, job["name"], Checkpoints(trial.checkpoints).epochs(),
         parent=job["parent"], study=job["study"], source=job["source"], commit=job["commit"],
         inputs=inputs.describe(pack, trial.data, trial.settings["train"]["on"]),
+        note=notes.trial(job["name"], trial.settings, job["source"], {}),
     )  # fmt: skip
 
     def each_epoch(epoch: int, metrics: dict[str, float]) -> None:

@@ -74,6 +74,16 @@ def test_a_trial_says_in_words_what_it_was_and_what_came_out(recorded: tuple[Pat
     assert float(run.data.tags["images_per_second"]) > 0
 
 
+def test_a_trial_that_has_not_finished_says_so(tmp_path: Path, empty_store: Path) -> None:
+    project = project_in(tmp_path, empty_store)
+    one = params()
+    one.train.learning_rate = 1e30
+    assert work.train_one(one, project)["outcome"] == "failed"
+    store = runs.open_store("", project)
+    (found,) = store.find(store.experiment("tiny", project)).values()
+    assert found.tags[runs.NOTE].endswith("2 epochs on train+val, not finished.")
+
+
 def test_names_of_metrics_have_one_scheme_and_steps_are_epochs(recorded: tuple[Path, Any, runs.Store]) -> None:
     _, run, store = recorded
     assert {name.partition("/")[0] for name in run.data.metrics} == {"train", "test", "model"}
@@ -318,6 +328,7 @@ def test_a_study_is_a_run_that_says_what_it_was_and_where_its_trials_are(tmp_pat
     about = store.client.get_experiment(experiment).tags[runs.NOTE]
     assert "**tiny** (synthetic twin" in about
     assert "| train | 24 | 4 |" in about
+    assert store.client.get_experiment(experiment).tags[runs.KIND] == "custom_model_development"
     (parent,) = store.find(experiment, "study").values()
     run = store.client.get_run(parent.run_id)
     note = run.data.tags[runs.NOTE]

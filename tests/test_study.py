@@ -106,6 +106,7 @@ def test_a_study_is_trained_once_and_its_results_are_a_function_of_its_runs(
     names = {item.path for item in store.client.list_artifacts(a3m.run_id)}
     assert names == {
         "model",
+        "shown",
         "predictions.parquet",
         "embeddings.safetensors",
         "attention.safetensors",
