@@ -37,7 +37,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def settings() -> str:
-    """A section of settings each: path, default, type, meaning, from the dataclasses of a3m/settings.py and their comments."""
+    """A section of settings each: path, meaning, default, type, from the dataclasses of a3m/settings.py and their comments."""
     source = (ROOT / "a3m" / "settings.py").read_text()
     comments = comments_of(source)
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
@@ -55,12 +55,14 @@ def settings() -> str:
         # Sections of one kind, such as those of the studies, are described once.
         prefix = paths[0] if len(paths) == 1 else "<study>"
         rows = [row(f"{prefix}.", field, comments) for field in fields_of(section)]
-        columns = len(HEAD) if any(line[-1] for line in rows) else len(HEAD) - 1
-        parts.append(table(HEAD[:columns], [line[:columns] for line in rows]))
+        if not any(line[1] for line in rows):
+            parts.append(table([HEAD[0], *HEAD[2:]], [[line[0], *line[2:]] for line in rows]))
+        else:
+            parts.append(table(HEAD, rows))
     return "\n\n".join(part for part in parts if part)
 
 
-HEAD = ["setting", "default", "type", "meaning"]
+HEAD = ["setting", "meaning", "default", "type"]
 
 
 def fields_of(section: ast.ClassDef) -> list[ast.AnnAssign]:
@@ -77,7 +79,7 @@ def docstring(node: ast.ClassDef) -> str:
 
 
 def row(prefix: str, field: ast.AnnAssign, comments: dict[int, str]) -> list[str]:
-    """path, default, type, and the comment beside the field or on the lines above it."""
+    """path, the comment beside the field or on the lines above it, default, type."""
     path = prefix + name_of(field)
     said = [comments[line] for line in range(field.lineno, (field.end_lineno or field.lineno) + 1) if line in comments]
     above: list[str] = []
@@ -89,7 +91,7 @@ def row(prefix: str, field: ast.AnnAssign, comments: dict[int, str]) -> list[str
     allowed = CHOICES.get(path)
     if allowed and not all(value in meaning for value in allowed):
         meaning = "; ".join(filter(None, [meaning, "one of " + ", ".join(value or '""' for value in allowed)]))
-    return [f"`{path}`", f"`{default(field)}`", f"`{ast.unparse(field.annotation)}`", markdown(meaning)]
+    return [f"`{path}`", markdown(meaning), f"`{default(field)}`", f"`{ast.unparse(field.annotation)}`"]
 
 
 def default(field: ast.AnnAssign) -> str:
