@@ -13,6 +13,7 @@ from a3m.plan import store_exists
 from a3m.settings import Params
 
 UI = "http://127.0.0.1:5000"  # where `a3m ui` serves a store that has no web page of its own
+AS_TRAINING = "?workflowType=machine_learning"  # without it MLflow's page shows a run among those of language models
 
 
 def run_links(
@@ -41,7 +42,8 @@ def run_links(
                 continue
             here = of_study[of_study["run_id"].isin(ids)]
             wanted = {*here["run_id"], *here.get("study_run", ())} - {""}
-            links |= {run: f"{base}/#/experiments/{quote(experiment)}/runs/{quote(run)}" for run in sorted(wanted)}
+            runs_of = f"{base}/#/experiments/{quote(experiment)}/runs"
+            links |= {run: f"{runs_of}/{quote(run)}{AS_TRAINING}" for run in sorted(wanted)}
     except UserError as error:
         print(f"warning: the report names runs by their keys, without links: {error}", file=sys.stderr)
         return {}

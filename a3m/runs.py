@@ -270,9 +270,7 @@ class Store:
         return self.ask(registered)
 
     def describe(self, experiment: str, note: str) -> None:
-        """Give an experiment its description, in Markdown, and its kind: without it MLflow's page shows runs as those of a
-        language model.
-        """
+        """Give an experiment its description, in Markdown, and its kind: training, and not language models."""
 
         def described(client: "MlflowClient") -> None:
             there = client.get_experiment(experiment).tags

@@ -46,7 +46,7 @@ def test_runs_of_this_store_and_the_studys_own_have_an_address_and_no_other(monk
     addresses, _ = found(monkeypatch, tmp_path, listed)
     assert set(addresses) == {*listed["run_id"][:3], "f" * 32}
     one = listed["run_id"][0]
-    assert addresses[one] == f"http://127.0.0.1:5000/#/experiments/7/runs/{one}"
+    assert addresses[one] == f"http://127.0.0.1:5000/#/experiments/7/runs/{one}?workflowType=machine_learning"
 
 
 def test_a_server_is_its_own_address(monkeypatch, tmp_path, listed):
