@@ -457,11 +457,15 @@ def test_a_checkpoint_is_cut_to_half_its_length(sweep: Study, undisturbed: dict[
         before = finished_runs(sweep)
         assert key not in before
         newest = sweep.checkpoints(key)[-1]
-        with newest.open("r+b") as file:
-            file.truncate(newest.stat().st_size // 2)
+        half = newest.with_suffix(".half")
+        half.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+        os.utime(
+            half, ns=(newest.stat().st_atime_ns, newest.stat().st_mtime_ns)
+        )  # else the watcher takes it for a new one
+        half.replace(newest)
         sweep.start().finished()
     note("checkpoint cut to half", took["seconds"], trained)
-    check(sweep, undisturbed, trained, before, again=5)
+    check(sweep, undisturbed, trained, before, again=2)
     assert trained.epochs(key)[key, int(newest.name[:6])] == 2, (
         "the checkpoint before it was used, and its epoch trained again"
     )

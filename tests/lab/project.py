@@ -183,7 +183,8 @@ class Trained:
     """Every epoch that is trained, as the checkpoints show that appear: the log of who trained what how often."""
 
     def __init__(self, state: Path):
-        self.state, self.seen = state, {}  # type: ignore[var-annotated]
+        self.state = state
+        self.seen: dict[tuple[str, int, int], float] = {}  # (key, epoch, time of the file) -> when it was seen
         self._stop = threading.Event()
 
     def __enter__(self) -> "Trained":
@@ -206,12 +207,12 @@ class Trained:
                 found = path.stat()
             except OSError:
                 continue
-            # A file that is written again has another time, also when the file system gives it an old inode.
-            self.seen.setdefault((path.parent.name, int(path.name[:6]), found.st_ino, found.st_mtime_ns), time.time())
+            # A file that is written again has another time, but maybe the inode of an old one.
+            self.seen.setdefault((path.parent.name, int(path.name[:6]), found.st_mtime_ns), time.time())
 
     def epochs(self, key: str = "") -> Counter[tuple[str, int]]:
         """(key, epoch) -> how often it was trained."""
-        return Counter((k, epoch) for k, epoch, _, _ in self.seen if key in ("", k))
+        return Counter((k, epoch) for k, epoch, _ in self.seen if key in ("", k))
 
     def again(self) -> dict[str, int]:
         """Keys of which epochs were trained more than once -> how many epochs too many."""
