@@ -1,7 +1,6 @@
 """Runs read straight from MLflow's tables are those that MLflow's own search gives."""
 
 import math
-from pathlib import Path
 
 import pytest
 from mlflow.entities import Metric
