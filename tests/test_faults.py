@@ -318,6 +318,7 @@ def limited(sweep: Study) -> None:
         )
 
 
+@pytest.mark.usefixtures("separate")
 def test_a_worker_joins_late_and_gets_work(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
     cluster = sweep.cluster
     cluster.kill_worker("worker2")
@@ -472,6 +473,7 @@ def test_a_checkpoint_is_cut_to_half_its_length(sweep: Study, undisturbed: dict[
     assert trained.epochs(key)[key, 1] == 1, "not from the beginning"
 
 
+@pytest.mark.usefixtures("separate")
 def test_the_storage_is_full(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:
     """The state folder lies on a file system of its own, which something else fills while trials run."""
     sweep.state = sweep.cluster.lab.shared / "small" / "state"

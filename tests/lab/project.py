@@ -1,5 +1,6 @@
 """A project as a user has it on the laboratory's shared storage: the code, one packed data set, a study, and what came of it."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from lab.hosts import Host, ended, kill, wait_for
 from lab.services import Cluster, Tracking
 
@@ -64,11 +66,12 @@ class Study:
         self.settings = settings
         self.epochs = next(int(s.partition("=")[2]) for s in settings if s.startswith("train.epochs="))
 
-    def command(self, *more: str, address: str = "auto") -> list[str]:
+    def command(self, *more: str, address: str = "") -> list[str]:
+        address = address or ("auto" if self.cluster.head.separate else self.cluster.address)
         store = [f"store.uri={self.tracking.uri}", f"store.state={self.state}"]
         return [sys.executable, "sweeps/ablation.py", *self.settings, f"cluster.address={address}", *store, *more]
 
-    def start(self, *more: str, address: str = "auto", host: Host | None = None) -> "Driver":
+    def start(self, *more: str, address: str = "", host: Host | None = None) -> "Driver":
         """Give the command on a host, the head unless told, as in a terminal."""
         output = self.project / f"said-{time.time_ns()}.txt"
         environment = {"PYTHONPATH": str(self.project)}
@@ -129,6 +132,14 @@ class Study:
                 continue
         return found
 
+    def trainer(self, lease: dict[str, Any]) -> str:
+        """The host of the laboratory whose process holds a lease."""
+        if self.cluster.head.separate:
+            return str(lease["host"])
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(lease["pid"]).environ().get("A3M_LAB_HOST", "").partition("-")[2]
+        return ""
+
     def checkpoints(self, key: str) -> list[Path]:
         return sorted((self.state / "checkpoints" / key).glob("??????-*.pt"))
 
@@ -140,7 +151,7 @@ class Study:
             for key, lease in self.leases().items():
                 files = self.checkpoints(key)
                 done = int(files[-1].name[:6]) if files else 0
-                if epoch <= done < self.epochs and host in ("", lease["host"]):
+                if epoch <= done < self.epochs and host in ("", self.trainer(lease)):
                     return key
             return ""
 
@@ -162,8 +173,6 @@ class Driver:
 
     def kill(self) -> None:
         """kill -9 of the process itself."""
-        import psutil
-
         for child in psutil.Process(self.process.pid).children() or [psutil.Process(self.process.pid)]:
             child.kill()
         self.process.wait(30)

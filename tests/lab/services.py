@@ -51,7 +51,7 @@ class Cluster:
         """Head and workers, all anew; returns when every worker is alive."""
         self.start_head()
         for name in self.names:
-            self.start_worker(name, wait=False)
+            self.start_worker(name, wait=not self.head.separate)  # on one machine they would take each other's files
         self.wait_for_workers(len(self.names))
 
     def start_head(self) -> None:
