@@ -1,7 +1,6 @@
 """A project as a user has it on the laboratory's shared storage: the code, one packed data set, a study, and what came of it."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from lab.hosts import Host, ended, kill, wait_for
 from lab.services import Cluster, Tracking
 
@@ -173,8 +173,10 @@ class Driver:
 
     def kill(self) -> None:
         """kill -9 of the process itself."""
-        for child in psutil.Process(self.process.pid).children() or [psutil.Process(self.process.pid)]:
-            child.kill()
+        started = psutil.Process(self.process.pid)
+        entered = any(part.endswith("enter.py") for part in started.cmdline())
+        for process in started.children() if entered else [started]:
+            process.kill()
         self.process.wait(30)
 
     def finished(self, status: int = 0, seconds: float = 420) -> str:
@@ -243,7 +245,3 @@ def timed() -> Iterator[dict[str, float]]:
         yield found
     finally:
         found["seconds"] = time.monotonic() - started
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
