@@ -56,7 +56,7 @@ def test_a_cut_host_is_reached_by_nobody_until_it_is_mended_and_a_killed_one_is_
 
 
 def test_ctrl_c_reaches_the_foreground_group_of_a_host() -> None:
-    code = "import time\nprint('works', flush=True)\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  raise SystemExit(7)"
+    code = "import time\ntry:\n  print('works', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  raise SystemExit(7)"
     with Lab() as lab:
         process = lab.host("one", 1).popen([sys.executable, "-c", code])
         assert process.stdout is not None
