@@ -179,7 +179,7 @@ def clean(params: Params, root: Path) -> None:
     kept = 0
     doomed = [state / "cache", root / ".a3m" / "cache"]  # of trials, and what explain, compare and export fetched
     if not any(holder(path) for path in state.glob("leases/*.json")):
-        doomed.append(state / "ray")  # a running sweep needs it
+        doomed.append(state / "nodes")  # notes of drivers, which a running sweep needs
     for folder in (*state.glob("checkpoints/*"), *state.glob("outputs/*")):
         if folder.name in finished:
             doomed.append(folder)
