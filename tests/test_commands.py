@@ -73,7 +73,7 @@ def test_the_ui_of_a_project_without_runs_says_what_to_do(
 def test_clean_removes_caches_and_keeps_what_an_unfinished_trial_needs(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("state/cache/packs", "state/ray/old", "state/checkpoints/unfinished"):
+    for name in ("state/cache/packs", "state/nodes/driver", "state/checkpoints/unfinished"):
         (project / ".a3m" / name).mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["a3m", "plan=true"])
     commands.clean()
