@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from a3m import runs
 from a3m.plan import Planned
+from a3m.space import Point
 
 ALIAS = "best"
 CHOOSING = ("val/mAP", "val/accuracy", "val/recall1")  # by the task's own measure
@@ -51,11 +52,14 @@ def best(planned: Sequence[Planned]) -> Choice | None:
     return None
 
 
-def register(store: runs.Store, study: str, planned: Sequence[Planned]) -> str:
+def register(store: runs.Store, study: str, planned: Sequence[Planned], chosen: Point | None = None) -> str:
     """Register the study's best model under its name with the alias `best` -> what was done, in one line.
 
-    The same run is registered once. Raises StoreError as the store does.
+    `chosen` is the point that a search has chosen on validation before; its runs have no validation part any more. The same run
+    is registered once. Raises StoreError as the store does.
     """
+    if chosen is not None:
+        return _register_chosen(store, study, planned, chosen)
     choice = best(planned)
     if choice is None:
         return (
@@ -71,4 +75,23 @@ def register(store: runs.Store, study: str, planned: Sequence[Planned]) -> str:
     version = store.register(study, found.run_id, ALIAS, why, {"key": found.key, "study": study})
     if version is None:
         return f"no model registered: run {found.run_id} was recorded before runs held a model"
+    return f"model {study} version {version}, alias {ALIAS}: {why}"
+
+
+def _register_chosen(store: runs.Store, study: str, planned: Sequence[Planned], chosen: Point) -> str:
+    """The model of the chosen point's first seed: the best of them by the test would be chosen by the test."""
+    # Where the search has found the untuned settings, both are one trial, which stands under the empty point.
+    of_it = [one for one in planned if one.point == chosen] or [one for one in planned if not one.point]
+    done = [one for one in of_it if one.state in ("finished", "older") and one.found is not None]
+    if not done:
+        return "no model registered: no trial of the settings that were chosen has finished"
+    first = min(done, key=lambda one: one.seed)
+    assert first.found is not None
+    why = (
+        f"{first.name}: the settings that the search chose on the validation part, retrained on all training data. Of "
+        f"{len(done)} seed(s) the first, not the best by the test."
+    )
+    version = store.register(study, first.found.run_id, ALIAS, why, {"key": first.found.key, "study": study})
+    if version is None:
+        return f"no model registered: run {first.found.run_id} was recorded before runs held a model"
     return f"model {study} version {version}, alias {ALIAS}: {why}"

@@ -43,7 +43,8 @@ def run(params: Params, root: Path, default: Sequence[str]) -> None:
     assert store is not None
     with lease(hunt.state, f"search-{hunt.digest}", lambda owner: _waiting(console, owner)):
         best = (evolution.evolve if params.search.algorithm == "pbt" else _search)(console, hunt, store)
-    study.run(retrained(params), root, params.search.name, [{}, in_order(best)])
+    winner = in_order(best)
+    study.run(retrained(params), root, params.search.name, [{}, winner], chosen=winner)
     console.print(
         f"the winner beside the untuned settings, trained on train+val and tested once: results/{params.search.name}.csv"
     )

@@ -30,9 +30,10 @@ from a3m.state import Checkpoints
 from a3m.work import job_of, perform, source_label
 
 
-def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
+def run(params: Params, root: Path, study: str, space: Sequence[Point], chosen: Point | None = None) -> None:
     """Bring a study to completion and write results/<study>.csv, results/<study>.runs.csv and results/<study>.samples.npz.
 
+    `chosen` is the point whose model is registered, where a search has chosen it on validation (a3m.registry).
     Raises UserError with the list when trials did not finish, unless params.partial. Raises UserError on what stops everything.
     """
     console = Console(soft_wrap=True, highlight=False)
@@ -82,7 +83,7 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point]) -> None:
             raise
         found, rows = call.conclude(planned, runs.FINISHED, lost)
         try:
-            registered = registry.register(store, study, found)
+            registered = registry.register(store, study, found, chosen)
             console.print(f"  {registered}")
             call.describe(found, registered=registered)
         except StoreError as error:  # the results stand all the same

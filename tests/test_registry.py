@@ -45,6 +45,32 @@ def test_the_test_never_chooses_nor_does_a_control_or_what_has_not_finished() ->
     assert registry.best([planned({}, 0, {"val/mAP": 1.0}, train={"shuffle_attributes": True})]) is None
 
 
+class Registered:
+    """A store that notes which run's model is registered."""
+
+    def register(self, name: str, run_id: str, alias: str, note: str, tags: dict[str, str]) -> str:
+        self.said = (name, run_id, alias)
+        return "1"
+
+
+def test_of_a_searchs_winner_the_first_seed_is_registered_whatever_the_test_says() -> None:
+    winner = {"alpha": 0.3}
+    study = [
+        planned({}, 0, {"test/mAP": 0.9}),
+        planned(winner, 2, {"test/mAP": 0.8}),
+        planned(winner, 1, {"test/mAP": 0.1}),
+        planned(winner, 0, {"test/mAP": 1.0}, state="failed"),
+    ]
+    store = Registered()
+    said = registry.register(store, "search", study, winner)  # type: ignore[arg-type]
+    assert store.said == ("search", f"run1{winner}", "best")
+    assert "not the best by the test" in said
+    # The search has found the untuned settings: one trial, under the empty point.
+    registry.register(store, "search", study[:1], winner)  # type: ignore[arg-type]
+    assert store.said == ("search", "run0{}", "best")
+    assert "no trial" in registry.register(store, "search", study[3:], winner)  # type: ignore[arg-type]
+
+
 def project(root: Path, params: Params) -> tuple[runs.Store, str, dict[str, object]]:
     """A store, and what a worker is told to train one tiny trial."""
     tiny.write_pack(root)

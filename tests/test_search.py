@@ -222,6 +222,8 @@ def test_a_search_stops_trials_retrains_its_winner_and_is_not_repeated(
     assert set(rows["train.on"]) == {"train+val"}
     assert rows["test/accuracy"].notna().all()
     first = (project / "results" / "search.csv").read_bytes()
+    (version,) = runs.open_store("", project).client.search_model_versions("name = 'search'")
+    assert version.run_id in set(pd.read_csv(project / "results" / "search.runs.csv")["run_id"])
 
     before = {run.run_id: steps(project, run) for run in trials}
     search.run(params(), project, SPACE)
