@@ -152,7 +152,8 @@ def plan(params: Params, root: Path) -> None:
 def clean(params: Params, root: Path) -> None:
     """usage: a3m clean [plan=true]
 
-    Remove what no trial needs any more: the caches, and checkpoints and outputs of trials that MLflow has as finished.
+    Remove what no trial needs any more: the caches; checkpoints, outputs and spools of trials that MLflow has as finished; what
+    interrupted packing and, when no sweep runs, killed drivers left.
 
     What could not be delivered to MLflow yet is delivered first, and stays where that fails.
     """

@@ -1,4 +1,4 @@
-"""A cluster that is killed in every way the issue names, with a real sweep on it; `make test-cluster` runs this file.
+"""A cluster that is killed in every way of docs/reliability.md, with a real sweep on it (`make test-cluster`).
 
 One head and two workers as hosts of their own, an MLflow server on PostgreSQL, one shared folder (tests/lab). Each test does
 one thing to a sweep that runs, then holds what came out against the same sweep undisturbed: results and tables byte for byte,
