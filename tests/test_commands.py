@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from a3m import __main__, commands
+from a3m.state import Lease
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +81,12 @@ def test_clean_removes_caches_and_keeps_what_an_unfinished_trial_needs(
     assert "state/cache" in capsys.readouterr().out
     assert (project / ".a3m" / "state" / "cache").exists()
     monkeypatch.setattr(sys, "argv", ["a3m"])
+    trains = Lease(project / ".a3m" / "state" / "leases" / "key.json")
+    assert trains.try_acquire()
+    commands.clean()
+    assert (project / ".a3m" / "state" / "nodes" / "driver").exists(), "a sweep that runs needs its notes"
+    trains.release()
+    shutil.rmtree(trains.path.parent)
     commands.clean()
     assert sorted(path.name for path in (project / ".a3m" / "state").iterdir()) == ["checkpoints"]
     assert (project / ".a3m" / "state" / "checkpoints" / "unfinished").exists()

@@ -130,6 +130,16 @@ def test_what_the_pages_name_in_the_text_is_there() -> None:
     assert not lacking
 
 
+def test_readme_says_where_every_module_of_the_package_lies() -> None:
+    """The modules beside the subpackages; that errors.py holds errors says its name."""
+    readme = (ROOT / "README.md").read_text()
+    modules = {path.name for path in (ROOT / "a3m").glob("*.py")} - {
+        "__init__.py", "__main__.py", "console.py", "errors.py"
+    }  # fmt: skip
+    assert len(modules) > 30
+    assert {name for name in modules if not re.search(rf"\b{re.escape(name)}\b", readme)} == set()
+
+
 def leaves(tree: Any, path: str = "") -> Iterator[str]:
     if isinstance(tree, dict) and (path == "" or points_to_a_section(path)):
         for name, value in tree.items():
