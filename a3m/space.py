@@ -12,7 +12,7 @@ from a3m.settings import Rows
 
 Point = Mapping[str, Any]
 
-# Baseline-2 and A3M when the attribute labels say nothing, and Baseline-1 with as many parameters as A3M (PAPER: controls).
+# Baseline-2 and A3M when the attribute labels say nothing, and Baseline-1 with as many parameters as A3M (docs/differences.md).
 CONTROLS: list[Point] = [
     {"method": "baseline2", "train.shuffle_attributes": True},
     {"method": "a3m", "train.shuffle_attributes": True},

@@ -13,7 +13,7 @@ from a3m.model.backbone import create
 from a3m.model.feature_map import listening
 from a3m.settings import Backbone
 
-# PAPER: channels of the blocks, and the side of their maps at 224 pixels
+# Channels of the blocks, and the side of their maps at 224 pixels
 SHAPES = {
     "3a": (256, 28), "3b": (320, 28), "3c": (576, 14), "4a": (576, 14), "4b": (576, 14), "4c": (608, 14),
     "4d": (608, 14), "4e": (1056, 7), "5a": (1024, 7), "5b": (1024, 7),

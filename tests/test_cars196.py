@@ -1,6 +1,6 @@
 """The CARS196 reader, held against the real annotation files in both layouts, and against small made-up ones.
 
-Expected numbers: PAPER.md and counts of the real files.
+Expected numbers: the paper and counts of the real files.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """The CompCars reader, held against the first author's lists, 12 real photographs with their labels, and small made-up copies.
 
-`misc/` of the complete set is made up in the original's format: its real files are not to be had. Expected numbers: PAPER.md
+`misc/` of the complete set is made up in the original's format: its real files are not to be had. Expected numbers: the paper
 and counts of the real lists.
 """
 

@@ -1,6 +1,6 @@
 """The Market-1501 reader, held against the real name lists, the real attribute file and 96 real images.
 
-Expected numbers: the data set's own readme, PAPER.md and counts of the real files; people were checked by eye.
+Expected numbers: the data set's own readme, the paper and counts of the real files; people were checked by eye.
 """
 
 import dataclasses
