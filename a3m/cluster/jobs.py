@@ -84,8 +84,8 @@ def scheduled(
                     continue
                 if "retried" in result or result.get("outcome") == "lost":
                     give_back([key])
-                elif "outcome" in result:
-                    leases.pop(key, None)
+                elif "outcome" in result and result["outcome"] != "stopped":
+                    leases.pop(key, None)  # who was stopped may die with the lease: it ends with the experiment
                 event(key, result)
         except Exception as error:  # Tune would take it for its own
             failed.append(error)
