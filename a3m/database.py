@@ -11,8 +11,11 @@ from typing import NamedTuple
 TAGGED = """select runs.run_uuid, tags.value, runs.status, runs.start_time, runs.end_time from runs
     join tags on tags.run_uuid = runs.run_uuid
     where runs.experiment_id = :experiment and runs.lifecycle_stage = 'active' and tags.key = :tag"""
-METRICS = "select run_uuid, key, value, is_nan from latest_metrics where run_uuid in (select run_uuid from ({tagged}) as found)"
-TAGS = "select run_uuid, key, value from tags where run_uuid in (select run_uuid from ({tagged}) as found)"
+# `key` alone is a reserved word of MySQL; behind the table's name it is none.
+METRICS = """select m.run_uuid, m.key, m.value, m.is_nan from latest_metrics as m
+    where m.run_uuid in (select run_uuid from ({tagged}) as found)"""
+TAGS = """select t.run_uuid, t.key, t.value from tags as t
+    where t.run_uuid in (select run_uuid from ({tagged}) as found)"""
 
 
 class Row(NamedTuple):
