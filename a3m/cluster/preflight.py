@@ -70,12 +70,12 @@ class Nodes:
 
     def resources(self, resources: dict[str, float]) -> Any:
         """The resources of one trial, on nodes that can train. Raises UserError when none of these is left that has them."""
+        self._running.clear()  # of an experiment that crashed
+        self._stuck = False
         if not self._unfit:
             return resources
         from ray.tune import PlacementGroupFactory
 
-        self._running.clear()
-        self._stuck = False
         left = [one for one in _alive() if one["NodeID"] not in self._unfit]
         if not any(all(one["Resources"].get(name, 0) >= value for name, value in resources.items()) for one in left):
             listed = "\n".join(f"  {text}" for text in self._unfit.values())
