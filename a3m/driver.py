@@ -44,13 +44,14 @@ def driving(store: runs.Store, experiment: str, state: Path, study: str, digest:
 
 def deliver_kept(console: Console, kept: Sequence[Planned], job: Callable[[Planned], dict[str, Any]]) -> dict[str, str]:
     """Deliver to MLflow what trials that have ended had to say -> {key: why} of those that could not be delivered."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for number, one in enumerate(kept, start=1):
 
         def event(values: dict[str, Any], name: str = one.name) -> None:
             console.print(f"  {name}: {waiting(values)}")
 
-        outcome = deliver(job(one), event)
+        # Who was waited for once in vain is not waited for by each of the others.
+        outcome = deliver(job(one) | ({"patience": 0.0} if reasons else {}), event)
         if outcome["outcome"] in ("undelivered", "lost"):
             reasons[one.trial.key] = outcome["reason"]
         text = reasons.get(one.trial.key) or "delivered to MLflow, not trained again"
