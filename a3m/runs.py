@@ -108,12 +108,19 @@ class Store:
 
         A local store keeps its artifacts in `root`/mlartifacts.
         """
+        from mlflow.exceptions import MlflowException
+
         place = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
 
         def made(client: "MlflowClient") -> Any:
             found = client.get_experiment_by_name(dataset)
             if found is None and create:
-                return client.get_experiment(client.create_experiment(dataset, artifact_location=place))
+                try:
+                    return client.get_experiment(client.create_experiment(dataset, artifact_location=place))
+                except MlflowException:
+                    found = client.get_experiment_by_name(dataset)  # another driver has created it in between
+                    if found is None:
+                        raise
             return found
 
         found = self.ask(made)
