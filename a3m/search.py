@@ -22,7 +22,7 @@ from a3m.hunt import Hunt, prepare, unmeasured
 from a3m.journal import Asked
 from a3m.plan import TRAINED, Planned, store_exists
 from a3m.settings import Params
-from a3m.state import holder, lease
+from a3m.state import Lease, holder, lease
 from a3m.work import deliver_from_disk, perform
 
 
@@ -168,7 +168,10 @@ def end_stopped(hunt: Hunt, store: runs.Store, key: str) -> None:
     tags = {
         "stopped": str(asked.stopped), "search": hunt.params.search.name, f"search.{hunt.digest}": str(asked.index),
     }  # fmt: skip
-    with lease(hunt.state, key):
+    held = Lease(hunt.state / "leases" / f"{key}.json")
+    if not held.try_acquire():
+        return  # whoever trains it now ends its run
+    try:
         recorder = runs.Recorder(store.uri, hunt.experiment, hunt.state, key)
         try:
             if recorder.epochs is None:  # nothing of it is kept here any more
@@ -177,6 +180,8 @@ def end_stopped(hunt: Hunt, store: runs.Store, key: str) -> None:
             recorder.close(forget=not recorder.delivered(hunt.params.store.patience))
         finally:
             recorder.close()
+    finally:
+        held.release()
 
 
 def _wound_up(hunt: Hunt, store: runs.Store) -> list[tuple[Asked, Planned]]:
