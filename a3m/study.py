@@ -26,7 +26,7 @@ from a3m.identity import Trial
 from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, store_exists
 from a3m.settings import Params
 from a3m.space import Point
-from a3m.state import Checkpoints
+from a3m.state import Checkpoints, lease, write_atomically
 from a3m.work import job_of, perform, source_label
 
 
@@ -61,9 +61,10 @@ def run(params: Params, root: Path, study: str, space: Sequence[Point], chosen: 
     note = notes.study(params, study, planned, experiment, status=f"{len(missing)} to be trained")
     state = (root / params.store.state).resolve()
     with driving(store, experiment, state, study, digest):
-        parent = store.parent(
-            experiment, study, digest, note, reopen=bool(missing or kept), lease=lease_of(state, study, digest)[1]
-        )
+        with lease(state, f"{study}.{digest}.run"):  # two drivers that look at once would both create it
+            parent = store.parent(
+                experiment, study, digest, note, reopen=bool(missing or kept), lease=lease_of(state, study, digest)[1]
+            )
         call = _Call(console, params, root, study, store, experiment, *parent)
         if call.is_open:
             store.write(call.parent, notes.plan_table(planned), "plan.csv")
@@ -323,9 +324,8 @@ def write_results(
     try:
         folder.mkdir(exist_ok=True)
         for name, frame in ((f"{study}.csv", table), (f"{study}.runs.csv", pd.DataFrame(records))):
-            temporary = folder / f".{name}.tmp"
-            frame.to_csv(temporary, index=False, lineterminator="\n")
-            temporary.replace(folder / name)
+            # Not one temporary name for all: two drivers of a study end at the same time.
+            write_atomically(folder / name, frame.to_csv(index=False, lineterminator="\n").encode())
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
     return table
