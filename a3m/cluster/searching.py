@@ -63,7 +63,10 @@ def run(
         while not stopped() and (start := begun()) is not None:
             before = heard
             ended = tune([], concurrent, functools.partial(search_and_schedule, start), start.job({}))
-            if ended.memory:
+            if ended.memory and not stopped():
+                # Who needs too much also when alone is lost: the search goes on without it.
+                for key in ended.suspects if concurrent == 1 else ():
+                    counted(key, {"outcome": "lost", "reason": ended.crash})
                 concurrent = 1  # Ray's memory monitor ends everything: no two trials side by side after that
             crashes = crashes + 1 if ended.crash and heard == before else 0
             if crashes == jobs.CRASHES:
