@@ -119,7 +119,8 @@ def _train(console: Console, hunt: Hunt, store: runs.Store, lost: dict[str, str]
         remaining = _remaining(hunt, known, lost)
         if not remaining:
             return None
-        asked = [one for one, _ in known if one.key not in lost]
+        # What was lost is not asked for once more in this call.
+        asked = [replace(one, outcome="failed") if one.key in lost else one for one, _ in known]
         done, pending = [one for one in asked if one.outcome], [one for one in asked if not one.outcome]
         ended.update(one.key for one in done)
         return searching.Begun(
