@@ -128,12 +128,12 @@ class _Call:
         if kept and status == runs.FINISHED:  # the store answers again
             lost |= deliver_kept(self.console, kept, self.job)
             found = _settled(self.params, planned, store, self.experiment)
-        rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
-        samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
-        for one in found:
+        for one in found:  # first: what follows needs room on a disk, and artifacts
             cut_off = one.state in ("interrupted", "undelivered")
             if cut_off and one.found is not None and one.found.status == runs.RUNNING:
                 store.end(one.found.run_id, runs.KILLED)
+        rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
+        samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
         store.join(
             (one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), self.study
         )
