@@ -186,7 +186,7 @@ def clean(params: Params, root: Path) -> None:
             doomed.append(folder)
         else:
             kept += 1
-    doomed += [path for path in state.glob("spool/*") if path.stem in finished]
+    doomed += [path for path in state.glob("spool/*") if path.name.partition(".")[0] in finished]
     doomed += root.glob("data/prepared/*/.pack.partial")  # of packing that was interrupted
     for path in doomed:
         if path.exists():
