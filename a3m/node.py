@@ -211,7 +211,11 @@ def with_pack(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any
     trial = identity.Trial(**job["trial"])
     if job["node"]["pull"] is None or _is_whole(Path(trial.pack), trial):
         return job
-    return job | {"trial": job["trial"] | {"pack": str(pull.fetched(job["node"]["pull"], tell))}}
+    path = pull.fetched(job["node"]["pull"], tell)
+    if not _is_whole(path, trial):  # it lay there already, and was damaged since
+        path.unlink(missing_ok=True)
+        path = pull.fetched(job["node"]["pull"], tell)
+    return job | {"trial": job["trial"] | {"pack": str(path)}}
 
 
 # --- MLflow -------------------------------------------------------------------------------------------------------------

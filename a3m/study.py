@@ -133,7 +133,8 @@ class _Call:
             if cut_off and one.found is not None and one.found.status == runs.RUNNING:
                 store.end(one.found.run_id, runs.KILLED)
         rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
-        samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
+        if status == runs.FINISHED:  # after Ctrl-C nobody waits for the artifacts of a thousand trials
+            samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
         store.join(
             (one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), self.study
         )

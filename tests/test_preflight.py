@@ -138,6 +138,12 @@ def test_a_pack_that_is_missing_is_fetched_where_there_is_a_remote(job: dict[str
     assert identity.Trial(**ready["trial"]).key == job["key"], "where it lies is no part of the trial"
     assert not node.lacks_pack(job)
 
+    there = Path(ready["trial"]["pack"])
+    whole = there.read_bytes()
+    there.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # damaged after it was fetched
+    assert node.with_pack(job, print) == ready
+    assert there.read_bytes() == whole
+
 
 def test_a_store_that_does_not_answer_there_is_waited_for_and_one_without_the_experiment_is_a_problem(
     job: dict[str, Any],
