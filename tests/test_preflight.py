@@ -1,6 +1,7 @@
 """What keeps a node from training, each problem by itself; and the devices that trials are given by a real Ray."""
 
 import os
+import pwd
 import shutil
 import socket
 from pathlib import Path
@@ -311,6 +312,8 @@ def test_a_trial_sees_the_devices_that_it_was_given_and_no_other(
 def test_a_full_state_folder_stops_a_sweep_of_one_machine_before_it_trains(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Ray keeps the token that it has read: in one process all of them want the same home.
+    monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)
     monkeypatch.setattr(node, "FREE_BYTES", 1 << 60)
     local = job | {"node": None}
     with pytest.raises(UserError, match=r"(?s)nothing was trained.*make room"):
