@@ -213,7 +213,7 @@ class Store:
 
 @dataclass
 class Cluster:
-    address: str = "local"  # local: a Ray on this machine, started and stopped | auto | ray://host:port
+    address: str = "local"  # local: a Ray on this machine, started and stopped | auto | host:port | ray://host:port
     cpus_per_trial: int = 1
     gpus_per_trial: float = -1.0  # -1: one where there are GPUs
     max_concurrent: int = 0  # 0: as many as fit
