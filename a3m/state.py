@@ -130,10 +130,13 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(EXPIRY_SECONDS / 6):
-            with _locked(self.path.parent):
-                if self._stop.is_set() or (_read(self.path) or {}).get("token") != self.token:
-                    return
-                self._write()
+            try:
+                with _locked(self.path.parent):
+                    if self._stop.is_set() or (_read(self.path) or {}).get("token") != self.token:
+                        return
+                    self._write()
+            except (OSError, StoreError):
+                continue  # a full disk, a share that is away for a moment: the record still has five more chances
 
     def _write(self) -> None:
         process = psutil.Process()

@@ -84,6 +84,8 @@ def train(trial: Trial, report: Report | None = None, held: Lease | None = None)
         validate=validate if settings.train.on == "train" else None,
     )
     metrics, predictions, embeddings, maps = test(tested, pack, rows, settings)
+    if held is not None:
+        held.check()  # whoever took the trial over may have written its outputs already
     _write_outputs(trial, tested, predictions, {"embeddings": embeddings, "attention": maps})
     return metrics | cost
 

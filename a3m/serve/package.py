@@ -18,6 +18,7 @@ import json
 import platform
 import shutil
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def _map(predictor: Predictor) -> dict[str, Any]:
     }
 
 
+@cache
 def code() -> bytes:
     """The modules that answering needs, zipped: equal bytes for equal code."""
     root = Path(__file__).parents[2]
