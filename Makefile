@@ -27,8 +27,9 @@ $(READY): pyproject.toml constraints.txt
 repro: venv
 	dvc repro
 
+# In two processes: one for all tests that start Ray, one for the others (tests/conftest.py).
 test: venv lint
-	pytest -q
+	pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
 # Every fault of docs/reliability.md, really done. FAULTS="-k worker" runs a part. Without namespaces: processes, and it says so.
 FAULTS ?=

@@ -1,15 +1,23 @@
 """What bookkeeping costs as an experiment grows to 10,000 trials: look-up, plan, results, scheduling, recording.
 
-Nothing is trained. Wall times of a busy machine mean little, so that growth and the ratio to bare Ray Tune, measured in the same
-call, are what counts. Goals: plan and look-up of 10,000 in seconds; seconds a trial do not grow with their number; the driver
-stays under 1 GB; our layer costs under 0.3 s a trial over bare Ray Tune.
+    store   a sweep that finds all of its trials finished
+    bare    Ray Tune alone, with a trainable that does nothing
+    jobs    our scheduler, with jobs that do nothing
+    study   a whole study whose trials sleep some milliseconds: plan, scheduler, results, the study's run
+    layer   leases, look-up and recording around trials, their training taken off, over bare Ray Tune
 
-    python benchmarks/scale.py [--sizes 100 1000 10000] [--parts store bare jobs layer]
+Wall times of a busy machine mean little, so that growth and the ratio to bare Ray Tune, measured in the same call, are what
+counts. Goals: plan and look-up of 10,000 in seconds; seconds a trial do not grow with their number; the
+driver stays under 1 GB; our layer costs under 0.3 s a trial over bare Ray Tune.
+
+    python benchmarks/scale.py [--sizes 100 1000 10000] [--parts store bare jobs study layer]
 """
 
 import argparse
+import contextlib
 import io
 import os
+import pickle
 import resource
 import sqlite3
 import subprocess
@@ -23,8 +31,6 @@ from typing import Any
 
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from a3m import cost, plan, runs, study, work
 from a3m.cluster import jobs
 from a3m.cluster.session import connected
@@ -33,26 +39,32 @@ from a3m.settings import Cluster, Params, Train
 MEASURED = 12  # metrics of a finished run
 
 
-def packed(root: Path) -> None:
-    """A tiny packed data set where a project has it."""
-    import tiny  # it brings torch, which a driver does not hold
+# In a process of its own: it brings torch, which a driver does not hold.
+PACKED = """
+import pickle, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import tiny
+folder = Path(sys.argv[2])
+tiny.write_pack(folder)
+for path in (folder / "packed").iterdir():
+    path.rename(folder / path.name)
+(folder / "settings").write_bytes(pickle.dumps(tiny.params()))
+"""
 
+
+def project(root: Path) -> Params:
+    """A tiny packed data set where a project has it -> settings for it."""
     folder = root / "data" / "prepared" / "tiny"
-    tiny.write_pack(folder)
-    for path in (folder / "packed").iterdir():
-        path.rename(folder / path.name)
+    tests = str(Path(__file__).parents[1] / "tests")
+    subprocess.run([sys.executable, "-c", PACKED, tests, str(folder)], check=True)
+    params: Params = pickle.loads((folder / "settings").read_bytes())
+    params.ablation.seeds = [0]
+    return params
 
 
 def space(count: int) -> list[dict[str, Any]]:
     return [{"method": "a3m", "loss.alpha": round(number / count, 6)} for number in range(count)]
-
-
-def settings() -> Params:
-    import tiny
-
-    params = tiny.params()
-    params.ablation.seeds = [0]
-    return params
 
 
 # --- looking up ---------------------------------------------------------------------------------------------------------
@@ -93,8 +105,7 @@ def store(size: int) -> None:
     """Seconds of processor time of each step of a sweep that finds everything finished."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        packed(root)
-        params, points = settings(), space(size)
+        params, points = project(root), space(size)
         opened = runs.open_store("", root)
         experiment = opened.experiment("tiny", root)
         quiet = Console(file=io.StringIO())
@@ -115,7 +126,7 @@ def store(size: int) -> None:
         timed("cost", lambda: cost.cost(params, root, planned, [one.found for one in planned if one.found]))
         timed("results", lambda: study.write_results(params, root, "ablation", planned, opened.uri, "parent"))
     shown = "  ".join(f"{name} {value:.2f}" for name, value in seconds.items())
-    print(f"store {size:6d} recorded trials: {shown} s of processor time (goal: seconds)", flush=True)
+    print(f"store {size:6d} recorded trials: {shown} s of processor time (goal: seconds); {peak():.0f} MB", flush=True)
 
 
 def peak() -> float:
@@ -198,6 +209,40 @@ def scheduled(size: int) -> None:
     print(clock.line("jobs"), flush=True)
 
 
+def whole(size: int) -> None:
+    """`a3m.study.run` from the plan to the study's run, its trials being a nap; their runs are written when all have ended."""
+
+    def nap(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        import time
+
+        time.sleep(0.005)
+        return {"outcome": "finished"}
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        root = Path(folder)
+        params, points = project(root), space(size)
+        experiment = runs.open_store("", root).experiment("tiny", root)
+        planned = [plan.Planned(*trial, "new", None) for trial in plan.expand(params, root, "ablation", points)]
+        scheduler = jobs.run
+
+        def scheduled_then_filled(given: Any, perform: Any, cluster: Any, train: Any, event: Any) -> None:
+            def ticking(key: str, said: dict[str, Any]) -> None:
+                event(key, said)
+                if "outcome" in said:
+                    clock.tick()
+
+            scheduler(given, nap, cluster, train, ticking)
+            fill(root, planned, experiment)
+
+        study.cluster_jobs.run = scheduled_then_filled  # type: ignore[attr-defined]
+        started = time.perf_counter()
+        study.run(params, root, "ablation", points)
+        took = time.perf_counter() - started
+        assert len((root / "results" / "ablation.csv").read_text().splitlines()) == size + 1
+    print(f"{clock.line('study')}; {took:.0f} s from the command to its results", flush=True)
+
+
 def layer(size: int) -> None:
     """Leases, look-up and recording in a real store around trials whose training is taken off, over bare Ray Tune."""
     import ray
@@ -231,8 +276,7 @@ def layer(size: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        packed(root)
-        params = settings()
+        params = project(root)
         opened = runs.open_store("", root)
         experiment = opened.experiment("tiny", root)
         planned = plan.look_up(params, plan.expand(params, root, "ablation", space(size)), opened, experiment)
@@ -245,13 +289,19 @@ def layer(size: int) -> None:
     print(f"our layer over bare Ray Tune: {over:.3f} s a trial without its training (goal 0.3)")
 
 
-PARTS: dict[str, Callable[[int], Any]] = {"store": store, "bare": bare, "jobs": scheduled, "layer": layer}
+PARTS: dict[str, Callable[[int], Any]] = {
+    "store": store,
+    "bare": bare,
+    "jobs": scheduled,
+    "study": whole,
+    "layer": layer,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["store", "bare", "jobs", "layer"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
     if len(given.sizes) == len(given.parts) == 1:
         PARTS[given.parts[0]](given.sizes[0])
@@ -259,7 +309,9 @@ def main() -> None:
     for part in given.parts:
         # Bare Tune needs a quarter of an hour for 10,000; the layer is a difference a trial. Each in a process of its own.
         for size in [
-            size for size in given.sizes if part in ("store", "jobs") or size <= {"bare": 1000, "layer": 100}[part]
+            size
+            for size in given.sizes
+            if part in ("store", "jobs", "study") or size <= {"bare": 1000, "layer": 100}[part]
         ]:
             subprocess.run([sys.executable, __file__, "--parts", part, "--sizes", str(size)], check=True)
 
