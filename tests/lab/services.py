@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from lab.hosts import Host, Lab, ended, kill
+from lab.hosts import Host, Lab, ended, kill, wait_for
 
 RAY = str(Path(sys.executable).with_name("ray"))
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))
@@ -77,6 +77,15 @@ class Cluster:
 
     def kill_worker(self, name: str) -> None:
         self.lab.hosts[name].kill()
+
+    def stop_worker(self, name: str) -> None:
+        """In order, so that the head knows at once."""
+        host, before = self.lab.hosts[name], self.alive()
+        if host.separate:
+            host.call(RAY, "stop")
+        host.kill()
+        self.names.remove(name)
+        wait_for(lambda: self.alive() < before, 60, "the head has noticed that a worker is gone")
 
     def kill(self) -> None:
         """Every host of the cluster at once, the head first."""
