@@ -191,7 +191,7 @@ class Search:
     name: str = "search"  # of the search and of results/<name>.csv
     algorithm: str = "tpe"  # tpe (Optuna) | random | pbt: population-based training
     scheduler: str = "asha"  # asha: trials that fall behind are stopped early | none; pbt has none
-    # setting=distribution (a3m.distributions), such as loss.alpha=uniform(0,1); empty: what sweeps/search.py says
+    # setting=distribution (a3m.searching.distributions), such as loss.alpha=uniform(0,1); empty: what sweeps/search.py says
     space: list[str] = field(default_factory=list)
     metric: str = ""  # val/...; empty: the task's own
     mode: str = "max"  # max | min

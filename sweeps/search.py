@@ -13,7 +13,8 @@ on test data. Lands in: results/search.csv (the winner beside the untuned settin
 
 from pathlib import Path
 
-from a3m import config, search
+from a3m import config
+from a3m.searching import search
 from a3m.settings import Params
 
 SPACE = [

@@ -17,13 +17,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from a3m import changes, config, evolution, hunt, plan, population, runs, search, study
+from a3m import changes, config, plan, runs, study
 from a3m.cluster import searching
-from a3m.distributions import Distribution, check_space, parse
 from a3m.errors import SettingsError
-from a3m.journal import Asked, Journal
 from a3m.points import check, varied
-from a3m.search_summary import winner
+from a3m.searching import evolution, hunt, population, search
+from a3m.searching.distributions import Distribution, check_space, parse
+from a3m.searching.journal import Asked, Journal
+from a3m.searching.summary import winner
 from a3m.settings import Params
 from a3m.state import Checkpoints
 
@@ -296,7 +297,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_search
-from a3m import config, search
+from a3m import config
+from a3m.searching import search
 with config.user_errors():
     search.run(test_search.params(**{changed!r}), Path({root!r}), {space!r})
 """

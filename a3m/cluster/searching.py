@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from a3m.cluster import jobs
 from a3m.cluster.tuning import Job, Perform
-from a3m.distributions import Distribution
 from a3m.errors import InterruptedByUser, UserError
-from a3m.journal import Asked, Journal
+from a3m.searching.distributions import Distribution
+from a3m.searching.journal import Asked, Journal
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster, Search, Train

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from a3m.distributions import Distribution
 from a3m.errors import DataError, SettingsError, TrainingError
 from a3m.identity import Trial
 from a3m.points import CHANGING
+from a3m.searching.distributions import Distribution
 from a3m.settings import Params
 from a3m.state import Checkpoints, lease, write_atomically
 

@@ -1,4 +1,4 @@
-"""A population (a3m.population) that searches a schedule of settings: its rounds on the cluster, its exchanges, its runs.
+"""A population (a3m.searching.population) that searches a schedule of settings: its rounds on the cluster, its exchanges, its runs.
 
 The best member of the last round stands for its line back through the exchanges; that schedule is retrained as a trial of
 its own (`train.changes`).
@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from a3m import population, runs, search_summary
+from a3m import runs
 from a3m.cluster import jobs as cluster_jobs
 from a3m.cluster.searching import importances
 from a3m.errors import SettingsError, UserError
-from a3m.hunt import Hunt, unmeasured
-from a3m.population import Member, Population
+from a3m.searching import population, summary
+from a3m.searching.hunt import Hunt, unmeasured
+from a3m.searching.population import Member, Population
 from a3m.settings import Params
 
 
@@ -44,7 +45,7 @@ def evolve(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
     params, search, folder = hunt.params, hunt.params.search, folder_of(hunt)
     now = population.load(folder) or population.born(hunt.space, search.population, search.seed)
     rounds = rounds_of(params)
-    begun = search_summary.beginning(params, hunt.space)
+    begun = summary.beginning(params, hunt.space)
     parent, is_open = store.parent(hunt.experiment, search.name, hunt.digest, begun, reopen=now.rounds < len(rounds))
     status = runs.KILLED
     members: list[tuple[str, int]] = []
@@ -113,7 +114,7 @@ def _round(
     population.forget(folder, after.rounds)
     best = population.order(after.members, search.mode)[0]
     moved = sum(one["epoch"] == until for one in after.exchanges)
-    shown = search_summary.percent(hunt.metric, after.members[best].score)
+    shown = summary.percent(hunt.metric, after.members[best].score)
     console.print(
         f"  epoch {until}/{hunt.params.train.epochs}: best member {best}  {shown}; {moved} took over from a better one"
     )
@@ -143,42 +144,41 @@ def _job(hunt: Hunt, number: int, member: Member, round_: int, begins: int, unti
 # --- what is said -------------------------------------------------------------------------------------------------------
 
 
-def _importance(now: Population, hunt: Hunt) -> search_summary.Importance:
+def _importance(now: Population, hunt: Hunt) -> summary.Importance:
     """By the rank of a member within its round: scores of different rounds differ by their epoch above all."""
     points = []
     for epoch in sorted({one["epoch"] for one in now.history}):
         same = [one for one in now.history if one["epoch"] == epoch and one["score"] is not None]
         same.sort(key=lambda one: one["score"])
         points += [(one["settings"], rank / max(1, len(same) - 1)) for rank, one in enumerate(same)]
-    if len(points) < search_summary.enough(hunt.space) or len({value for _, value in points}) < 2:
-        return search_summary.Importance({})
-    return search_summary.Importance(importances(hunt.space, points), len(points), "by rank within a round")
+    if len(points) < summary.enough(hunt.space) or len({value for _, value in points}) < 2:
+        return summary.Importance({})
+    return summary.Importance(importances(hunt.space, points), len(points), "by rank within a round")
 
 
 def _sentences(hunt: Hunt, now: Population) -> tuple[str, str, str]:
     best = population.order(now.members, hunt.params.search.mode)[0]
     member = now.members[best]
     parts = "; ".join(
-        f"from epoch {epoch + 1}: "
-        + ", ".join(f"{path} = {search_summary.short(value)}" for path, value in values.items())
+        f"from epoch {epoch + 1}: " + ", ".join(f"{path} = {summary.short(value)}" for path, value in values.items())
         for epoch, values in member.line
     )
     told = f"Best by {hunt.metric} ({100 * (member.score or 0.0):.2f} %): member {best}, {parts}."
     counted = f"{len(now.members)} members, {now.rounds} rounds, {len(now.exchanges)} exchanges."
-    return counted, told, _importance(now, hunt).sentence(search_summary.enough(hunt.space))
+    return counted, told, _importance(now, hunt).sentence(summary.enough(hunt.space))
 
 
 def _publish(store: runs.Store, hunt: Hunt, parent: str, now: Population, members: list[str]) -> None:
     best = population.order(now.members, hunt.params.search.mode)[0]
     first, later = population.changes(now.members[best].line)
-    tags = search_summary.best_tags(members[best], hunt.metric, now.members[best].score or 0.0, first)
+    tags = summary.best_tags(members[best], hunt.metric, now.members[best].score or 0.0, first)
     tags |= {
         "best.member": str(best),
         "best.changes": json.dumps(later)[:5000],
         "exchanges": str(len(now.exchanges)),
         "mlflow.runName": f"{hunt.params.search.name} (pbt)",
     }
-    note = search_summary.written(_sentences(hunt, now), hunt.params, hunt.space, hunt.experiment, members[best])
+    note = summary.written(_sentences(hunt, now), hunt.params, hunt.space, hunt.experiment, members[best])
     history = pd.DataFrame([{**one, **one["settings"]} for one in now.history]).drop(columns="settings")
     lineage = pd.DataFrame([{**one, **one["settings"]} for one in now.exchanges])
     tables = {
@@ -186,4 +186,4 @@ def _publish(store: runs.Store, hunt: Hunt, parent: str, now: Population, member
         "lineage.csv": lineage.drop(columns="settings", errors="ignore"),
         "schedule.csv": pd.DataFrame([{"epochs done": epoch, **values} for epoch, values in now.members[best].line]),
     }
-    search_summary.put(store, parent, note, tags, tables, _importance(now, hunt))
+    summary.put(store, parent, note, tags, tables, _importance(now, hunt))

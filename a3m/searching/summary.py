@@ -11,9 +11,9 @@ import pandas as pd
 from rich.console import Console
 
 from a3m import runs
-from a3m.distributions import Distribution
-from a3m.journal import Asked
 from a3m.plan import Planned
+from a3m.searching.distributions import Distribution
+from a3m.searching.journal import Asked
 from a3m.settings import Params
 
 Known = Sequence[tuple[Asked, Planned]]

@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from a3m import config, population, runs, search_summary
+from a3m import config, runs
 from a3m.data.pack import Pack
-from a3m.distributions import Distribution, check_space, in_order, parse
 from a3m.errors import SettingsError
 from a3m.identity import Trial
-from a3m.journal import Asked, Journal
 from a3m.plan import Planned, look_up, make_trial
 from a3m.points import varied
 from a3m.relevance import trial_settings
+from a3m.searching import population, summary
+from a3m.searching.distributions import Distribution, check_space, in_order, parse
+from a3m.searching.journal import Asked, Journal
 from a3m.settings import Method, Params
 from a3m.work import job_of
 
@@ -41,7 +42,7 @@ class Trials:
 
     def name(self, trial: Trial, values: Mapping[str, Any]) -> str:
         """What its run is called."""
-        shown = (f"{path.rpartition('.')[2]}={search_summary.short(value)}" for path, value in values.items())
+        shown = (f"{path.rpartition('.')[2]}={summary.short(value)}" for path, value in values.items())
         return " ".join([trial.settings["method"]["name"], *(one for one in shown if not one.startswith("method="))])
 
     def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:

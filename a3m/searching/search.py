@@ -14,13 +14,14 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import cost, evolution, runs, search_summary, study
+from a3m import cost, runs, study
 from a3m.cluster import searching
-from a3m.distributions import in_order
 from a3m.errors import SettingsError, UserError
-from a3m.hunt import Hunt, prepare, unmeasured
-from a3m.journal import Asked
 from a3m.plan import TRAINED, Planned, store_exists
+from a3m.searching import evolution, summary
+from a3m.searching.distributions import in_order
+from a3m.searching.hunt import Hunt, prepare, unmeasured
+from a3m.searching.journal import Asked
 from a3m.settings import Params
 from a3m.state import Lease, holder, lease
 from a3m.work import deliver_from_disk, perform
@@ -68,7 +69,7 @@ def _search(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
             deliver_from_disk(store, hunt.experiment, hunt.state, asked.key)
     missing = _remaining(hunt, known)
     parent, is_open = store.parent(
-        hunt.experiment, search.name, hunt.digest, search_summary.beginning(hunt.params, hunt.space), reopen=missing > 0
+        hunt.experiment, search.name, hunt.digest, summary.beginning(hunt.params, hunt.space), reopen=missing > 0
     )
     lost: dict[str, str] = {}
     status = runs.KILLED
@@ -88,16 +89,16 @@ def _search(console: Console, hunt: Hunt, store: runs.Store) -> dict[str, Any]:
                 store.tag(planned.found.run_id, "search", search.name)
                 store.tag(planned.found.run_id, f"search.{hunt.digest}", str(asked.index))
         if is_open:
-            search_summary.publish(console, store, hunt.experiment, parent, hunt.params, hunt.space, hunt.metric, known)
+            summary.publish(console, store, hunt.experiment, parent, hunt.params, hunt.space, hunt.metric, known)
             store.end(parent, runs.FAILED if lost and status == runs.FINISHED else status)
         else:
-            search_summary.show(console, hunt.params, hunt.space, hunt.metric, known)
+            summary.show(console, hunt.params, hunt.space, hunt.metric, known)
     if lost:
         listed = "\n".join(f"  {key}: {reason}" for key, reason in lost.items())
         raise UserError(
             f"{len(lost)} trials of {search.name} were lost:\n{listed}\n(the same command goes on with them)"
         )
-    best = search_summary.winner([asked for asked, _ in known], search.mode)
+    best = summary.winner([asked for asked, _ in known], search.mode)
     if best is None:
         raise UserError(f"no trial of the search {search.name} has finished: {_reasons(known)}")
     return best.values
@@ -148,9 +149,9 @@ def _train(console: Console, hunt: Hunt, store: runs.Store, lost: dict[str, str]
                 lost[key] = result["reason"]
             if result["outcome"] == "stopped":
                 stopped.add(key)
-                end = f"stopped after epoch {result['stopped']}  {search_summary.percent(hunt.metric, result['value'])}"
+                end = f"stopped after epoch {result['stopped']}  {summary.percent(hunt.metric, result['value'])}"
             elif result["outcome"] == "finished":
-                end = f"finished  {search_summary.percent(hunt.metric, result.get(hunt.metric))}"
+                end = f"finished  {summary.percent(hunt.metric, result.get(hunt.metric))}"
             else:
                 end = f"{result['outcome']}  {result.get('reason', '')}"
             one = hunt.journal.read()[key]
