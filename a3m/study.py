@@ -314,6 +314,7 @@ def write_results(
                     "status": one.found.status,
                     "store": uri.rpartition("@")[2],
                     "host": one.found.tags.get("host", ""),
+                    "device": one.found.tags.get("device", settings["train.device"]),
                     "started": pd.Timestamp(one.found.started, unit="s").isoformat(timespec="seconds"),
                     "seconds": round(one.found.ended - one.found.started, 1) if one.found.ended else "",
                     "images_per_second": one.found.tags.get("images_per_second", ""),

@@ -148,7 +148,7 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
 
 def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: Lease, report: Say) -> dict[str, Any]:
     """Train from the newest checkpoint and hand over what came out."""
-    from a3m import inputs, notes, shown
+    from a3m import inputs, machine, notes, shown
     from a3m.changes import train_changing
     from a3m.serve import package
     from a3m.trial import train, verified_inputs
@@ -170,7 +170,10 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
     try:
         method = train_changing if trial.settings["train"].get("changes") else train
         metrics = method(trial, each_epoch, held)
-        tags = {runs.NOTE: notes.trial(job["name"], trial.settings, job["source"], metrics)}
+        tags = {
+            runs.NOTE: notes.trial(job["name"], trial.settings, job["source"], metrics),
+            "device": machine.device(trial.settings["train"]["device"], trial.settings["train"]["threads"]),
+        }
         if undrawn := shown.write(trial.outputs, pack, metrics):
             tags["shown"] = f"not drawn: {undrawn}"[:500]
         package.write(trial.outputs, pack)

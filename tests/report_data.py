@@ -195,6 +195,7 @@ def runs(results: pd.DataFrame) -> pd.DataFrame:
             "status": "FINISHED",
             "store": "sqlite:///mlflow.db",
             "host": "worker-<1>",
+            "device": "cpu (made-up, 1 thread)",
             "started": "2026-01-01T00:00:00",
             "seconds": "61.5",
             "images_per_second": "350.25",

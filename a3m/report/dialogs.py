@@ -17,6 +17,7 @@ from a3m.report.table import DASH, Pair, Table
 
 COMMON = {  # what a list says once when all of its runs have it in common, else in a column
     "host": "host",
+    "device": "device",
     "commit": "commit",
 }
 KEYS_SHOWN = 12  # digits of a digest or commit in print; the whole one is its title
@@ -108,7 +109,16 @@ class Dialogs:
         columns = {what: [run.get(what, "") for run in runs] for what in COMMON}
         apart = [what for what, cells in columns.items() if len(set(cells)) > 1]
         marks = [_saturated(trial) for trial in trials]
-        heads = ["run", "seed", *shown.values(), *(["attention"] if any(marks) else []), "began", "took", *apart]
+        heads = [
+            "run",
+            "seed",
+            *shown.values(),
+            *(["attention"] if any(marks) else []),
+            "began",
+            "took",
+            "images/s",
+            *apart,
+        ]
         body = []
         for i, (key, trial, run) in enumerate(zip(keys, trials, runs, strict=True)):
             cells = [self.run(key), str(trial["seed"])]
@@ -118,6 +128,7 @@ class Dialogs:
                 cells += [escape(str(trial["status"]))] * len(shown)
             cells += [marks[i]] if any(marks) else []
             cells += [escape(run.get("started", "")[:16].replace("T", " ")), took(run.get("seconds", ""))]
+            cells += [speed(run.get("images_per_second", ""))]
             cells += [digest(columns[what][i]) for what in apart]
             body.append(
                 f"<tr><th scope=row>{cells[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells[1:]) + "</tr>"
@@ -155,6 +166,15 @@ def took(seconds: str) -> str:
     except ValueError:
         return ""
     return duration(whole)
+
+
+def speed(images: str) -> str:
+    """'248' of '248.4' images a second, '7.3' of few; '' of anything but a number."""
+    try:
+        value = float(images)
+    except ValueError:
+        return ""
+    return "" if value != value else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

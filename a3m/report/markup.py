@@ -6,7 +6,7 @@ from html import escape
 import pandas as pd
 
 from a3m.report import names as n
-from a3m.report.dialogs import Dialogs, digest, took
+from a3m.report.dialogs import Dialogs, digest, speed, took
 from a3m.report.figures import ALTERNATIVES
 from a3m.report.table import DASH, Table, letter_of
 
@@ -14,8 +14,10 @@ RUN_COLUMNS = {  # column of the list of runs -> its head
     "key": "run",
     "name": "trial",
     "host": "host",
+    "device": "device",
     "started": "began",
     "seconds": "took",
+    "images_per_second": "images/s",
     "commit": "commit",
 }
 
@@ -24,7 +26,7 @@ def table(table: Table, dialogs: Dialogs) -> str:
     """A table with its caption, headings of blocks, footnotes and remarks; each number of ours opens where it comes from."""
     columns = [str(column) for column in table.display]
     shaded = [' class="notmeasured"' if table.source != "raw" and _ours(column) else "" for column in columns]
-    head = "".join(f'<th scope="col"{look}>{escape(c)}</th>' for c, look in zip(columns, shaded, strict=True))
+    head = "".join(f'<th scope="col"{look}>{_head(c)}</th>' for c, look in zip(columns, shaded, strict=True))
     body = []
     for row, cells in enumerate(table.display.itertuples(index=False, name=None)):
         body += [
@@ -46,7 +48,7 @@ def table(table: Table, dialogs: Dialogs) -> str:
         [
             f"<h3>{escape(table.title)}</h3>",
             f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">',
-            f"<table><caption><span>{escape(table.caption)}</span></caption>",
+            f"<table><caption><span>{_caption(table.caption)}</span></caption>",
             f"<thead><tr>{head}</tr></thead>",
             "<tbody>",
             *body,
@@ -54,6 +56,16 @@ def table(table: Table, dialogs: Dialogs) -> str:
             f'<div class="notes">{notes}{remarks}</div>',
         ]
     )
+
+
+def _head(column: str) -> str:
+    """A column's head; 'rank-5' is not broken at its hyphen."""
+    return re.sub(r"\S+-\S+", r'<span class="whole">\g<0></span>', escape(column))
+
+
+def _caption(text: str) -> str:
+    """A caption with its data versions cut in print."""
+    return re.sub(r"\b[0-9a-f]{64}\b", lambda found: digest(found[0]), escape(text))
 
 
 def _ours(column: str) -> bool:
@@ -109,4 +121,6 @@ def _run_cell(column: str, cell: str, dialogs: Dialogs) -> str:
         return f'<th scope="row">{dialogs.run(cell)}</th>'
     if column == "seconds":
         return f"<td>{escape(took(cell))}</td>"
+    if column == "images_per_second":
+        return f"<td>{speed(cell)}</td>"
     return f"<td>{digest(cell)}</td>"

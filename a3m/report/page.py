@@ -16,7 +16,7 @@ from a3m.report import names as n
 from a3m.report import results as r
 from a3m.report.cost import cost_table
 from a3m.report.describe import FORMULA, dataset_name
-from a3m.report.dialogs import Dialogs, duration
+from a3m.report.dialogs import KEYS_SHOWN, Dialogs, duration, speed
 from a3m.report.figures import ALTERNATIVES
 from a3m.report.rows import SATURATED_PARTS
 from a3m.report.table import Table
@@ -197,18 +197,30 @@ def not_run(studies: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def how_long(results: pd.DataFrame, runs: pd.DataFrame | None) -> str:
-    """Trials, data version and the time that their runs took, as one sentence."""
+    """Trials, data version, the time that their runs took, and on what, as one sentence."""
     finished = int((results["status"] == "finished").sum())
-    sentence = f"{finished} of {len(results)} trials finished; data version {results['data'].max()}"
+    sentence = f"{finished} of {len(results)} trials finished; data version {results['data'].max()[:KEYS_SHOWN]}"
     if runs is None or "seconds" not in runs:
         return sentence + "; no list of runs."
     seconds = pd.to_numeric(runs["seconds"], errors="coerce").dropna()
     started = sorted(set(runs["started"]) - {""}) if "started" in runs else []
-    first = f", the first begun {started[0]}" if started else ""
-    hosts = sorted(set(runs["host"]) - {""}) if "host" in runs else []
-    more = f" and {len(hosts) - 5} more" if len(hosts) > 5 else ""
-    on = f" on {', '.join(hosts[:5])}{more}" if hosts else ""
-    return sentence + f"; {len(runs)} runs, {duration(seconds.sum())} of training in all{on}{first}."
+    first = f", the first begun {started[0][:16].replace('T', ' ')}" if started else ""
+    hosts, devices = (_several(runs, column) for column in ("host", "device"))
+    on = (f" on {hosts}" if hosts else "") + (f", device {devices}" if devices else "")
+    rates = (
+        pd.to_numeric(runs["images_per_second"], errors="coerce").dropna()
+        if "images_per_second" in runs
+        else seconds[:0]
+    )
+    least, most = (speed(str(rate)) for rate in (rates.min(), rates.max()))
+    at = f", {least if least == most else f'{least} to {most}'} images/s" if len(rates) else ""
+    return sentence + f"; {len(runs)} runs, {duration(seconds.sum())} of training in all{on}{at}{first}."
+
+
+def _several(runs: pd.DataFrame, column: str, most: int = 5) -> str:
+    """The distinct values of a column, of many the first."""
+    values = sorted(set(runs[column]) - {""}) if column in runs else []
+    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def saturated(results: pd.DataFrame) -> str:
