@@ -1,5 +1,6 @@
 """The documentation: what it tells to type exists, what it names exists, and the site is built without a warning or a network."""
 
+import importlib
 import itertools
 import re
 import shlex
@@ -213,6 +214,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return folder
+
+
+def test_every_setting_of_the_reference_has_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the table that docs/reference/settings.md is made with: path, meaning, default, type."""
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_site"))
+    generated = importlib.import_module("generated")
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in generated.settings().splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert all(len(row) == 4 for row in rows)
+    assert [path.strip() for path, meaning, *_ in rows if len(meaning.strip()) < 4] == []
 
 
 @pytest.mark.slow
