@@ -101,7 +101,7 @@ def ui() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print("usage: a3m ui [port=5000]\n\nServes the MLflow UI of this project's store on loopback until Ctrl-C.")
         return
-    from a3m import runs
+    from a3m.record import address
 
     with config.user_errors():
         port = 5000
@@ -119,7 +119,7 @@ def ui() -> None:
                     f"port {port} is taken ({error.strerror}): choose another one, for example port={port + 1}"
                 ) from error
         root = config.running_root()
-        uri = runs.full_uri(config.load(root=root).store.uri, root)
+        uri = address.full_uri(config.load(root=root).store.uri, root)
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             raise UserError(f"{uri.removeprefix('sqlite:///')}: no store yet: `make repro` or `a3m train` makes one")
         # Without the parameter MLflow's page opens on traces of language models instead of runs.
@@ -157,8 +157,9 @@ def clean(params: Params, root: Path) -> None:
 
     What could not be delivered to MLflow yet is delivered first, and stays where that fails.
     """
-    from a3m import runs, work
+    from a3m import work
     from a3m.plan import store_exists
+    from a3m.record import runs
     from a3m.state import holder
 
     state = (root / params.store.state).resolve()

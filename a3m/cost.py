@@ -7,10 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from a3m import runs
 from a3m.data.pack import FILE, FOLDS, SPLITS, Pack, read_summary
 from a3m.errors import DataError
 from a3m.plan import TRAINED, Planned
+from a3m.record import runs
 from a3m.relevance import dataset_digest
 from a3m.settings import Params
 

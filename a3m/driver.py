@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import runs
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.state import Lease, holder
 from a3m.work import deliver
 

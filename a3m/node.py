@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from a3m import identity, pull, runs
+from a3m import identity, pull
 from a3m.data import pack
 from a3m.errors import DataError, StoreError
-from a3m.patience import StoreAway
+from a3m.record import address, runs
+from a3m.record.patience import StoreAway
 from a3m.state import EXPIRY_SECONDS, write_atomically
 
 if TYPE_CHECKING:
@@ -262,5 +263,5 @@ def _knock(uri: str) -> None:
         socket.create_connection((parts.hostname, port or 0), KNOCK_SECONDS).close()
     except OSError as error:
         raise StoreAway(
-            f"MLflow at {runs.shown(uri)} does not answer ({error.strerror or error}): is it reachable from there? (store.uri)"
+            f"MLflow at {address.shown(uri)} does not answer ({error.strerror or error}): is it reachable from there? (store.uri)"
         ) from error

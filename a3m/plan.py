@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import config, identity, runs, spool
+from a3m import config, identity
 from a3m.data import pack
 from a3m.errors import DataError, SettingsError
 from a3m.identity import Trial
 from a3m.points import get, varied
+from a3m.record import address, recording, runs, spool
 from a3m.relevance import dataset_digest, trial_settings
 from a3m.settings import Params
 from a3m.space import Point
@@ -161,7 +162,7 @@ def look_up(
     planned = []
     spools = {state: spool.keys(Path(state)) for state in {trial.state for trial, *_ in trials}}
     for trial, point, seed, name in trials:
-        said = runs.undelivered(Path(trial.state), trial.key) if trial.key in spools[trial.state] else None
+        said = recording.undelivered(Path(trial.state), trial.key) if trial.key in spools[trial.state] else None
         found = by_key.get(trial.key)
         older = by_any.get(trial.key_of_any_code)
         done = Checkpoints(trial.checkpoints).epochs()
@@ -185,7 +186,7 @@ def look_up(
 
 def store_exists(params: Params, root: Path) -> bool:
     """Whether there is a store to look into: a plan creates none."""
-    uri = runs.full_uri(params.store.uri, root)
+    uri = address.full_uri(params.store.uri, root)
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
 
 

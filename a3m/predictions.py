@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from a3m import runs
 from a3m.data.pack import Pack
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.state import write_atomically
 
 FILE = "predictions.parquet"

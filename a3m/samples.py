@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from a3m import runs
 from a3m.data.pack import SPLITS, Pack
 from a3m.plan import Planned
 from a3m.predictions import gather as gather_predictions
+from a3m.record import runs
 from a3m.state import write_atomically
 
 SEED = 0

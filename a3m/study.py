@@ -18,12 +18,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a3m import config, cost, notes, power, registry, runs, samples
+from a3m import config, cost, power, samples
 from a3m.cluster import jobs as cluster_jobs
 from a3m.driver import deliver_kept, driving, lease_of, waiting
 from a3m.errors import SettingsError, StoreError, UserError
 from a3m.identity import Trial
 from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, store_exists
+from a3m.record import notes, recording, registry, runs
 from a3m.settings import Params
 from a3m.space import Point
 from a3m.state import Checkpoints, lease, write_atomically
@@ -33,7 +34,7 @@ from a3m.work import job_of, perform, source_label
 def run(params: Params, root: Path, study: str, space: Sequence[Point], chosen: Point | None = None) -> None:
     """Bring a study to completion and write results/<study>.csv, results/<study>.runs.csv and results/<study>.samples.npz.
 
-    `chosen` is the point whose model is registered, where a search has chosen it on validation (a3m.registry).
+    `chosen` is the point whose model is registered, where a search has chosen it on validation (a3m.record.registry).
     Raises UserError with the list when trials did not finish, unless params.partial. Raises UserError on what stops everything.
     """
     console = Console(soft_wrap=True, highlight=False)
@@ -273,7 +274,7 @@ def write_results(
     rows, records = [], []
     for one in planned:
         found = one.found if one.state in ("finished", "older") else None
-        settings = runs.flat(one.trial.settings)
+        settings = recording.flat(one.trial.settings)
         reason = {
             "failed": one.found.failed if one.found else "",
             "interrupted": "interrupted",

@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import node, runs, spool
+from a3m import node
 from a3m.data import pack
 from a3m.errors import DataError, InterruptedByUser, SettingsError, StoreError, TrainingError, UserError
 from a3m.identity import Trial
-from a3m.patience import StoreAway
 from a3m.plan import STATES, Planned, look_up, make_trial, store_exists, trial_name
+from a3m.record import recording, runs, spool
+from a3m.record.patience import StoreAway
 from a3m.settings import Params
 from a3m.state import Checkpoints, Lease, lease
 
@@ -65,7 +66,7 @@ def perform(job: dict[str, Any], report: Say) -> dict[str, Any]:
         except DataError as error:
             # Can be mended without another key: not recorded as failed.
             return {"outcome": "lost", "reason": str(error)}
-        recorder = runs.Recorder(job["store"], job["experiment"], state, trial.key, held.check)
+        recorder = recording.Recorder(job["store"], job["experiment"], state, trial.key, held.check)
         try:
             return _trained(job, trial, recorder, held, report)
         finally:
@@ -94,8 +95,8 @@ def pending(state: Path) -> dict[str, str]:
     """Trials in a state folder that have ended and may not be in MLflow yet: key -> data set."""
     found = {}
     for key in sorted(spool.keys(state)):
-        begins = [record for record in spool.records(runs.spool_of(state, key)) if record["kind"] == "begin"]
-        if begins and runs.undelivered(state, key) is not None:
+        begins = [record for record in spool.records(recording.spool_of(state, key)) if record["kind"] == "begin"]
+        if begins and recording.undelivered(state, key) is not None:
             found[key] = begins[-1]["tags"]["dataset"]
     return found
 
@@ -106,7 +107,7 @@ def deliver_from_disk(store: runs.Store, experiment: str, state: Path, key: str)
     if not held.try_acquire():
         return "another process has it in hand"
     try:
-        recorder = runs.Recorder(store.uri, experiment, state, key, held.check)
+        recorder = recording.Recorder(store.uri, experiment, state, key, held.check)
         try:
             away = recorder.delivered(store.patience)
             recorder.close(forget=not away)
@@ -121,7 +122,7 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
     """How the trial ended, by the store or by its spool, which is then delivered; None where it has to be trained."""
     trial = Trial(**job["trial"])
     state = Path(trial.state)
-    ended = runs.undelivered(state, trial.key)
+    ended = recording.undelivered(state, trial.key)
     store = runs.Store(job["store"], job["patience"], lambda text: report({"away": text}))
     try:
         found = store.find(job["experiment"], value=trial.key).get(trial.key)
@@ -132,11 +133,11 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
             "reason": str(error).splitlines()[0],
         }
     if found is not None and found.status == runs.FINISHED:
-        spool.remove(runs.spool_of(state, trial.key))
+        spool.remove(recording.spool_of(state, trial.key))
         trial.clear()
         return {"outcome": "finished", "reason": "another process trained it", **found.metrics}
     if ended is not None and not (ended["status"] == runs.FAILED and job["retry_failed"]):
-        recorder = runs.Recorder(job["store"], job["experiment"], state, trial.key, held.check)
+        recorder = recording.Recorder(job["store"], job["experiment"], state, trial.key, held.check)
         try:
             return _handed_over(job, trial, recorder, ended)
         finally:
@@ -146,10 +147,13 @@ def _known(job: dict[str, Any], report: Say, held: Lease) -> dict[str, Any] | No
     return None
 
 
-def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: Lease, report: Say) -> dict[str, Any]:
+def _trained(
+    job: dict[str, Any], trial: Trial, recorder: recording.Recorder, held: Lease, report: Say
+) -> dict[str, Any]:
     """Train from the newest checkpoint and hand over what came out."""
-    from a3m import inputs, machine, notes, shown
+    from a3m import machine
     from a3m.changes import train_changing
+    from a3m.record import inputs, notes, shown
     from a3m.serve import package
     from a3m.trial import train, verified_inputs
 
@@ -165,7 +169,7 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
     def each_epoch(epoch: int, metrics: dict[str, float]) -> None:
         held.check()
         recorder.report(epoch, metrics)
-        report({"epoch": epoch, **{name: value for name, value in metrics.items() if name != runs.SPEED}})
+        report({"epoch": epoch, **{name: value for name, value in metrics.items() if name != recording.SPEED}})
 
     try:
         method = train_changing if trial.settings["train"].get("changes") else train
@@ -191,7 +195,9 @@ def _trained(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, held: L
     return _handed_over(job, trial, recorder, recorder.spool.records[-1])
 
 
-def _handed_over(job: dict[str, Any], trial: Trial, recorder: runs.Recorder, ended: spool.Record) -> dict[str, Any]:
+def _handed_over(
+    job: dict[str, Any], trial: Trial, recorder: recording.Recorder, ended: spool.Record
+) -> dict[str, Any]:
     """Wait until the store has all of a trial that has ended; then nothing of it is kept on disk."""
     away = recorder.delivered(job["patience"])
     if away:

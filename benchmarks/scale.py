@@ -31,9 +31,10 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import cost, plan, runs, study, work
+from a3m import cost, plan, study, work
 from a3m.cluster import jobs
 from a3m.cluster.session import connected
+from a3m.record import recording, runs
 from a3m.settings import Cluster, Params, Train
 
 MEASURED = 12  # metrics of a finished run
@@ -92,7 +93,7 @@ def fill(root: Path, planned: list[plan.Planned], experiment: str) -> None:
             **{f"version.{name}": "1.0" for name in runs.VERSIONS},
         }  # fmt: skip
         tables["tags"] += [(name, value, run) for name, value in tags.items()]
-        tables["params"] += [(name, str(value), run) for name, value in runs.flat(one.trial.settings).items()]
+        tables["params"] += [(name, str(value), run) for name, value in recording.flat(one.trial.settings).items()]
         for metric in range(MEASURED):
             tables["latest_metrics"].append((f"test/m{metric}", 0.5, started + 2, 2, 0, run))
             tables["metrics"] += [(f"test/m{metric}", 0.5, started + step, run, step, 0) for step in (1, 2)]

@@ -8,8 +8,9 @@ Usage: python pipelines/report.py
 import json
 from pathlib import Path
 
-from a3m import config, links, study
+from a3m import config, study
 from a3m.errors import DataError
+from a3m.record import links
 from a3m.report import page, stage, tables
 
 

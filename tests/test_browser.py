@@ -26,7 +26,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from a3m import links, notes, runs, study
+from a3m import study
+from a3m.record import links, notes, runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e '.[dev]'")
 CHROMIUM = shutil.which("chromium")

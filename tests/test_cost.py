@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from a3m import cost, runs
+from a3m import cost
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.settings import Params
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from mlflow.entities import Metric
 
-from a3m import database, runs
+from a3m.record import database, runs
 
 
 def as_mlflow_says(store: runs.Store, experiment: str, tag: str, value: str | None) -> list[runs.Found]:

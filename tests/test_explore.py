@@ -16,7 +16,7 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file
 
-from a3m import config, identity, runs, trial
+from a3m import config, identity, trial
 from a3m.data.pack import Pack
 from a3m.errors import DataError, SettingsError, StoreError, UserError
 from a3m.explore import arguments, compare, drawing, export, quick, verbs
@@ -24,6 +24,7 @@ from a3m.explore import explain as explaining
 from a3m.explore import kept as keeping
 from a3m.explore.kept import Kept
 from a3m.identity import Trial
+from a3m.record import runs
 from a3m.serve import package
 
 METHODS = ("a3m", "baseline1")

@@ -29,7 +29,7 @@ def test_the_code_of_a_trial_is_what_it_reaches_by_import() -> None:
         modules
     )
     assert not {
-        "a3m.runs",
+        "a3m.record",
         "a3m.cluster",
         "a3m.config",
         "a3m.settings",

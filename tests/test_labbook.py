@@ -14,10 +14,11 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file
 
-from a3m import config, inputs, notes, plan, registry, runs, samples, settings, shown, study, trial, work
+from a3m import config, plan, samples, settings, study, trial, work
 from a3m.data.loaders import parts
 from a3m.data.pack import Pack
 from a3m.plan import Planned
+from a3m.record import inputs, notes, recording, registry, runs, shown
 from a3m.report import samples as reader
 
 
@@ -87,7 +88,7 @@ def test_a_trial_that_has_not_finished_says_so(tmp_path: Path, empty_store: Path
 def test_names_of_metrics_have_one_scheme_and_steps_are_epochs(recorded: tuple[Path, Any, runs.Store]) -> None:
     _, run, store = recorded
     assert {name.partition("/")[0] for name in run.data.metrics} == {"train", "test", "model"}
-    assert runs.SPEED not in run.data.metrics
+    assert recording.SPEED not in run.data.metrics
     for name, steps in (("train/loss", [1, 2]), ("test/accuracy", [2]), ("model/parameters", [2])):
         assert [point.step for point in store.client.get_metric_history(run.info.run_id, name)] == steps
 
@@ -95,7 +96,7 @@ def test_names_of_metrics_have_one_scheme_and_steps_are_epochs(recorded: tuple[P
 def test_settings_are_parameters_under_their_paths_with_plain_values(recorded: tuple[Path, Any, runs.Store]) -> None:
     project, run, _ = recorded
     one = plan.make_trial(params(), project, 0)
-    assert run.data.params == {path: str(value) for path, value in runs.flat(one.settings).items()}
+    assert run.data.params == {path: str(value) for path, value in recording.flat(one.settings).items()}
     assert float(run.data.params["loss.alpha"]) == 0.5
     assert float(run.data.params["train.learning_rate"]) == 3e-3
 

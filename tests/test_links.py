@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from report_data import alpha_beta, runs
 
-from a3m import links
 from a3m.errors import StoreError
+from a3m.record import links
 
 
 class Store:

@@ -142,7 +142,7 @@ def test_the_archive_holds_what_answering_imports_and_no_training(outputs: tuple
         names = archive.namelist()
     assert "a3m/serve/answers.py" in names
     assert "a3m/model/network.py" in names
-    assert not [name for name in names if name.startswith(("a3m/fit", "a3m/runs", "a3m/trial", "a3m/evaluate"))]
+    assert not [name for name in names if name.startswith(("a3m/fit", "a3m/record", "a3m/trial", "a3m/evaluate"))]
     assert package.code() == package.code()
 
 

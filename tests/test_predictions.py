@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from report_data import ablation, answered, cub200, retrieval
 
-from a3m import predictions, runs
+from a3m import predictions
 from a3m.errors import DataError
+from a3m.record import runs
 from a3m.report import predictions as reader
 from a3m.report import results as r
 from a3m.report.statistics import bootstrap_means, middle

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import tiny
 
-from a3m import config, identity, node, plan, points, relevance, runs, work
+from a3m import config, identity, node, plan, points, relevance, work
 from a3m.cluster import jobs as cluster_jobs
 from a3m.cluster import joining, preflight, session
 from a3m.cluster.preflight import Nodes
 from a3m.data import pack
 from a3m.errors import SettingsError, UserError
+from a3m.record import runs
 from a3m.settings import Cluster, Train
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from a3m import registry, runs, work
+from a3m import work
 from a3m.identity import Trial
 from a3m.plan import Planned
+from a3m.record import registry, runs
 from a3m.settings import Params
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import tiny
 
-from a3m import commands, driver, patience, plan, runs, settings, spool, trial, work
+from a3m import commands, driver, plan, settings, trial, work
 from a3m.errors import SettingsError, StoreError, UserError
-from a3m.patience import StoreAway
+from a3m.record import address, failures, patience, recording, runs, spool
+from a3m.record.patience import StoreAway
 from a3m.state import Lease
 
 EPOCHS = 6
@@ -112,14 +113,14 @@ def params(uri: str = "", seconds: float = 60, seed: int = 0) -> settings.Params
 
 def at_epoch(monkeypatch: pytest.MonkeyPatch, what: dict[int, Callable[[], None]]) -> list[float]:
     """Do something when an epoch has been reported; returns when each was."""
-    report, times = runs.Recorder.report, []
+    report, times = recording.Recorder.report, []
 
-    def reported(self: runs.Recorder, epoch: int, metrics: dict[str, float]) -> None:
+    def reported(self: recording.Recorder, epoch: int, metrics: dict[str, float]) -> None:
         report(self, epoch, metrics)
         times.append(time.monotonic())
         what.get(epoch, lambda: None)()
 
-    monkeypatch.setattr(runs.Recorder, "report", reported)
+    monkeypatch.setattr(recording.Recorder, "report", reported)
     return times
 
 
@@ -243,20 +244,20 @@ def test_a_kill_at_any_step_of_finishing_leaves_what_the_next_call_completes_wit
     """The store goes away before a step, or after it was done and before that was known."""
     from mlflow.tracking import MlflowClient
 
-    one, real, end = params(seconds=0.2), getattr(MlflowClient, step), runs.Recorder._end
+    one, real, end = params(seconds=0.2), getattr(MlflowClient, step), recording.Recorder._end
 
     def broken(self: MlflowClient, *given: Any, **named: Any) -> None:
         if when == "after":
             real(self, *given, **named)
         raise StoreAway("away")
 
-    def ending(self: runs.Recorder, record: spool.Record) -> None:
+    def ending(self: recording.Recorder, record: spool.Record) -> None:
         with monkeypatch.context() as cut:
             cut.setattr(MlflowClient, step, broken)
             end(self, record)
 
     with monkeypatch.context() as first:
-        first.setattr(runs.Recorder, "_end", ending)
+        first.setattr(recording.Recorder, "_end", ending)
         assert work.train_one(one, project)["outcome"] == "undelivered"
     monkeypatch.setattr(trial, "train", never)
     assert work.train_one(one, project)["outcome"] == "finished"
@@ -269,16 +270,16 @@ def test_an_attempt_that_dies_is_continued_by_another_and_every_epoch_is_one_poi
     project: Path, monkeypatch: pytest.MonkeyPatch, reported: bool
 ) -> None:
     """Killed after the third epoch was reported, or between its checkpoint and its report."""
-    one, real = params(), runs.Recorder.report
+    one, real = params(), recording.Recorder.report
 
-    def dying(self: runs.Recorder, epoch: int, metrics: dict[str, float]) -> None:
+    def dying(self: recording.Recorder, epoch: int, metrics: dict[str, float]) -> None:
         if reported or epoch < 3:
             real(self, epoch, metrics)
         if epoch == 3:
             raise MemoryError
 
     with monkeypatch.context() as first:
-        first.setattr(runs.Recorder, "report", dying)
+        first.setattr(recording.Recorder, "report", dying)
         with pytest.raises(MemoryError):
             work.train_one(one, project)
     assert list((project / ".a3m" / "state" / "checkpoints").glob("*/000003-*.pt"))
@@ -288,7 +289,7 @@ def test_an_attempt_that_dies_is_continued_by_another_and_every_epoch_is_one_poi
     path.with_suffix(".cursor").unlink()
     epochs = []
     monkeypatch.setattr(
-        runs.Recorder, "report", lambda self, epoch, metrics: (epochs.append(epoch), real(self, epoch, metrics))
+        recording.Recorder, "report", lambda self, epoch, metrics: (epochs.append(epoch), real(self, epoch, metrics))
     )
     assert work.train_one(one, project)["outcome"] == "finished"
     assert epochs[0] == (4 if reported else 3), "goes on; an epoch that was not reported is trained once more"
@@ -301,11 +302,11 @@ def test_a_failure_while_the_store_is_away_is_delivered_as_a_failure(
     one = params(seconds=0.2)
     one.train.learning_rate = 1e30
 
-    def away(self: runs.Recorder, record: spool.Record) -> None:
+    def away(self: recording.Recorder, record: spool.Record) -> None:
         raise StoreAway("away")
 
     with monkeypatch.context() as first:
-        first.setattr(runs.Recorder, "_deliver", away)
+        first.setattr(recording.Recorder, "_deliver", away)
         assert work.train_one(one, project)["outcome"] == "undelivered"
     monkeypatch.setattr(trial, "train", never)
     outcome = work.train_one(one, project)
@@ -324,11 +325,11 @@ def test_clean_delivers_first_and_never_removes_what_it_cannot_deliver(
     monkeypatch.chdir(project)
     one = params(seconds=0.2)
 
-    def away(self: runs.Recorder, record: spool.Record) -> None:
+    def away(self: recording.Recorder, record: spool.Record) -> None:
         raise StoreError("refused")
 
     with monkeypatch.context() as first:
-        first.setattr(runs.Recorder, "_deliver", away)
+        first.setattr(recording.Recorder, "_deliver", away)
         assert work.train_one(one, project)["outcome"] == "undelivered"
         monkeypatch.setattr(sys, "argv", ["a3m"])
         commands.clean()
@@ -353,11 +354,11 @@ def test_outputs_that_are_gone_are_trained_again_and_never_recorded_as_finished(
 ) -> None:
     one = params(seconds=0.2)
 
-    def away(self: runs.Recorder, record: spool.Record) -> None:
+    def away(self: recording.Recorder, record: spool.Record) -> None:
         raise StoreAway("away")
 
     with monkeypatch.context() as first:
-        first.setattr(runs.Recorder, "_deliver", away)
+        first.setattr(recording.Recorder, "_deliver", away)
         assert work.train_one(one, project)["outcome"] == "undelivered"
     shutil.rmtree(project / ".a3m" / "state" / "outputs")
     assert work.train_one(one, project)["outcome"] == "finished"
@@ -418,7 +419,7 @@ def test_a_trial_that_another_driver_left_open_but_trains_itself_stays_open(proj
 def test_a_password_in_the_address_is_refused_with_the_remedy_and_not_shown(
     tmp_path: Path, uri: str, remedy: str
 ) -> None:
-    for call in (lambda: runs.open_store(uri, tmp_path), lambda: runs.full_uri(uri, tmp_path)):
+    for call in (lambda: runs.open_store(uri, tmp_path), lambda: address.full_uri(uri, tmp_path)):
         with pytest.raises(SettingsError, match=remedy) as told:
             call()
         assert "hunter2" not in str(told.value)
@@ -447,15 +448,15 @@ def test_a_database_that_refuses_connections_is_away_and_one_that_refuses_the_us
         ('database "mlflow" does not exist', False),
     ):
         error = OperationalError("SELECT 1", {}, Exception(text))
-        assert runs._passes(error, "postgresql+psycopg2://db/mlflow") is passes, text
+        assert failures.passes(error, "postgresql+psycopg2://db/mlflow") is passes, text
 
 
 def test_an_identical_resend_is_one_point_and_infinity_survives_the_spool(project: Path) -> None:
     one = plan.make_trial(params(), project, 0)
     experiment = runs.open_store("", project).experiment("tiny", project)
-    uri = runs.full_uri("", project)
+    uri = address.full_uri("", project)
     for _ in range(2):
-        recorder = runs.Recorder(uri, experiment, Path(one.state), one.key)
+        recorder = recording.Recorder(uri, experiment, Path(one.state), one.key)
         recorder.begin(one, "name", 0, parent=None, study=None, source="twins", commit="")
         recorder.report(1, {"train/loss": float("inf"), "train/other": 2.0})
         assert recorder.delivered(60) == ""

@@ -8,9 +8,10 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from a3m import runs, samples, trial
+from a3m import samples, trial
 from a3m.data.pack import Pack
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.report import samples as reader
 
 

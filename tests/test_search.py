@@ -17,10 +17,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from a3m import changes, config, plan, runs, study
+from a3m import changes, config, plan, study
 from a3m.cluster import searching
 from a3m.errors import SettingsError
 from a3m.points import check, varied
+from a3m.record import runs
 from a3m.searching import evolution, hunt, population, search
 from a3m.searching.distributions import Distribution, check_space, parse
 from a3m.searching.journal import Asked, Journal

@@ -25,10 +25,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from a3m import runs
 from a3m.cluster import session
 from a3m.data.records import ATTRIBUTE
 from a3m.errors import UserError
+from a3m.record import runs
 from a3m.settings import Cluster, Store, Train
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from a3m import patience, spool
 from a3m.errors import StoreError
-from a3m.patience import StoreAway
+from a3m.record import patience, spool
+from a3m.record.patience import StoreAway
 from a3m.state import LeaseLost
 
 BEGIN = {"kind": "begin"}

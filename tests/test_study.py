@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import tiny
 
-from a3m import config, plan, points, runs, settings, study, work
+from a3m import config, plan, points, settings, study, work
 from a3m.errors import SettingsError, StoreError, UserError
+from a3m.record import runs
 from a3m.report import samples
 
 SPACE = [{"method": "baseline1"}, {"method": "a3m"}, {"method": "a3m", "head.normalise_scores": False}]

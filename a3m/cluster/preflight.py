@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a3m import node, runs
+from a3m import node
 from a3m.cluster.tuning import Event, Exchange, Job, Perform
 from a3m.errors import DataError, UserError
+from a3m.record import runs
 
 if TYPE_CHECKING:
     from a3m.settings import Cluster

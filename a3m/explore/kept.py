@@ -54,13 +54,14 @@ def keep(reference: str, root: Path, wanted: Sequence[str], overrides: Sequence[
     cached = _cached(reference, root, wanted)
     if cached is not None:
         return cached
-    from a3m import config, runs
+    from a3m import config
     from a3m.plan import store_exists
+    from a3m.record import address, runs
 
     params = config.load(overrides, root=root)
     if not store_exists(params, root):
         raise StoreError(
-            f"{runs.full_uri(params.store.uri, root)}: no store yet: `make repro` or `a3m train` makes one"
+            f"{address.full_uri(params.store.uri, root)}: no store yet: `make repro` or `a3m train` makes one"
         )
     store = runs.open_store(params.store.uri, root)
     run = one_run(store.client, reference)

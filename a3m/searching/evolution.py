@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from a3m import runs
 from a3m.cluster import jobs as cluster_jobs
 from a3m.cluster.searching import importances
 from a3m.errors import SettingsError, UserError
+from a3m.record import runs
 from a3m.searching import population, summary
 from a3m.searching.hunt import Hunt, unmeasured
 from a3m.searching.population import Member, Population

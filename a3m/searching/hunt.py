@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from a3m import config, runs
+from a3m import config
 from a3m.data.pack import Pack
 from a3m.errors import SettingsError
 from a3m.identity import Trial
 from a3m.plan import Planned, look_up, make_trial
 from a3m.points import varied
+from a3m.record import runs
 from a3m.relevance import trial_settings
 from a3m.searching import population, summary
 from a3m.searching.distributions import Distribution, check_space, in_order, parse

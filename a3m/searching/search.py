@@ -14,10 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import cost, runs, study
+from a3m import cost, study
 from a3m.cluster import searching
 from a3m.errors import SettingsError, UserError
 from a3m.plan import TRAINED, Planned, store_exists
+from a3m.record import recording, runs
 from a3m.searching import evolution, summary
 from a3m.searching.distributions import in_order
 from a3m.searching.hunt import Hunt, prepare, unmeasured
@@ -174,7 +175,7 @@ def end_stopped(hunt: Hunt, store: runs.Store, key: str) -> None:
     if not held.try_acquire():
         return  # whoever trains it now ends its run
     try:
-        recorder = runs.Recorder(store.uri, hunt.experiment, hunt.state, key)
+        recorder = recording.Recorder(store.uri, hunt.experiment, hunt.state, key)
         try:
             if recorder.epochs is None:  # nothing of it is kept here any more
                 return

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from a3m import runs
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.searching.distributions import Distribution
 from a3m.searching.journal import Asked
 from a3m.settings import Params

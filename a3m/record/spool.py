@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from a3m.errors import StoreError
-from a3m.patience import StoreAway, delays
+from a3m.record.patience import StoreAway, delays
 from a3m.state import LeaseLost
 
 CLOSING = 2.0  # seconds that a delivery under way is given when the spool closes

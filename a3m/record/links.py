@@ -7,9 +7,9 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
-from a3m import runs
 from a3m.errors import UserError
 from a3m.plan import store_exists
+from a3m.record import runs
 from a3m.settings import Params
 
 UI = "http://127.0.0.1:5000"  # where `a3m ui` serves a store that has no web page of its own

@@ -7,8 +7,8 @@ and none is registered. A study with train.on=train has (`python sweeps/ablation
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from a3m import runs
 from a3m.plan import Planned
+from a3m.record import runs
 from a3m.space import Point
 
 ALIAS = "best"
