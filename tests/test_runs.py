@@ -21,6 +21,7 @@ from a3m import commands, driver, plan, settings, trial, work
 from a3m.errors import SettingsError, StoreError, UserError
 from a3m.record import address, failures, patience, recording, runs, spool
 from a3m.record.patience import StoreAway
+from a3m.serve import package
 from a3m.state import Lease
 
 EPOCHS = 6
@@ -361,7 +362,24 @@ def test_outputs_that_are_gone_are_trained_again_and_never_recorded_as_finished(
         first.setattr(recording.Recorder, "_deliver", away)
         assert work.train_one(one, project)["outcome"] == "undelivered"
     shutil.rmtree(project / ".a3m" / "state" / "outputs")
-    assert work.train_one(one, project)["outcome"] == "finished"
+
+    # That the first attempt had ended is delivered late, when the second one has left a part of what it will.
+    end, write, told = recording.Recorder._end, package.write, threading.Event()
+
+    def late(self: recording.Recorder, record: spool.Record) -> None:
+        deadline = time.monotonic() + 60
+        while not (self.outputs / "digests.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        end(self, record)
+        told.set()
+
+    def written(outputs: Path, packed: Any) -> Path:
+        assert told.wait(60)
+        return write(outputs, packed)
+
+    monkeypatch.setattr(recording.Recorder, "_end", late)
+    monkeypatch.setattr(package, "write", written)
+    assert work.train_one(params(), project)["outcome"] == "finished"
     assert_complete(project, one)
 
 

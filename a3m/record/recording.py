@@ -245,9 +245,9 @@ class Recorder:
         assert self._run is not None
         run_id = self._run[0]
         if record["status"] == FINISHED:
+            if record != self.spool.records[-1]:
+                return  # another attempt has begun since, because it was gone; what lies there may be half of that one's
             if not _whole(self.outputs):
-                if record != self.spool.records[-1]:
-                    return  # another attempt has begun since, because it is gone
                 raise StoreError(
                     f"{self.outputs}: what the trial left is not there any more; it has to be trained again"
                 )
