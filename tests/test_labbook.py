@@ -328,14 +328,14 @@ def test_a_study_is_a_run_that_says_what_it_was_and_where_its_trials_are(tmp_pat
     experiment = store.experiment("tiny", project)
     about = store.client.get_experiment(experiment).tags[runs.NOTE]
     assert "**tiny** (synthetic twin" in about
-    assert "| train | 24 | 4 |" in about
+    assert "| train&emsp;| 24&emsp;| 4 |" in about
     assert store.client.get_experiment(experiment).tags[runs.KIND] == "custom_model_development"
     (parent,) = store.find(experiment, "study").values()
     run = store.client.get_run(parent.run_id)
     note = run.data.tags[runs.NOTE]
     table = pd.read_csv(project / "results" / "ablation.csv")
     a3m = 100 * table.loc[table["method"] == "a3m", "test/accuracy"]
-    assert f"| a3m | 2 | {a3m.mean():.1f} ± {a3m.std():.1f} %" in note
+    assert f"| a3m&emsp;| 2&emsp;| {a3m.mean():.1f} ± {a3m.std():.1f} %" in note
     assert "4 trials, 4 finished" in note
     assert "No model registered: these trials train on all training data" in note
     assert not store.client.search_registered_models()

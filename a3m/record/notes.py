@@ -17,6 +17,7 @@ from a3m.settings import Params
 
 HEADLINE = ("rank1", "mAP", "accuracy", "recall1", "nmi", "attribute_mean", "localisation_mean")
 DONE = ("finished", "older")
+GAP = "&emsp;"
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
 WHERE = {"twins": "synthetic twin: images that this project draws, not photographs", "raw": "real data"}
 
@@ -189,11 +190,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table of Markdown; nothing without columns."""
     if not head:
         return []
-    return [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    return [_row(head), f"|{' --- |' * len(head)}", *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    # MLflow's page sets the cells of a table without a space between them; a plain one at an end is dropped.
+    return f"| {f'{GAP}| '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def shortened(lines: Sequence[str], characters: int) -> list[str]:
