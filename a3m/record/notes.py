@@ -51,6 +51,9 @@ def experiment(params: Params, root: Path) -> str:
             "first, and is found for each by its tag, as in ``tags.`study.ablation` = 'yes'``. Metrics are `train/...`, "
             "`val/...`, `test/...` and `model/...`; steps are epochs. What varies stands in the parameters under its setting's "
             "path, such as `loss.alpha`.",
+            "",
+            "A trial's model lies among its run's artifacts under `model/`, and the best of a study in the Model registry; the tab "
+            "Models of this experiment stays empty.",
         ]
     )
 
@@ -145,6 +148,7 @@ def plan_table(planned: Sequence[Planned]) -> str:
 
 
 def named(dataset: str) -> str:
+    """A data set's name as it is written, such as Market-1501."""
     return names.DATASETS.get(dataset, dataset)
 
 
@@ -175,6 +179,7 @@ def saturated(settings: Mapping[str, Any], metrics: Mapping[str, float], prefix:
 
 
 def percent(value: float) -> str:
+    """A fraction as text: 0.5 -> '50.0 %'."""
     return f"{100 * value:.1f} %"
 
 
