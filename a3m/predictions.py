@@ -2,7 +2,7 @@
 
 One matrix a measure, a row a trial and a column a test image or query, since all trials of a study are tested on the same
 images; 1,000 trials of 3,368 queries are 13 MB a measure in memory. Equal trials give equal bytes. Trials that the file holds
-already are not fetched again: a key names what a trial answered.
+already are not fetched again: a key names what a trial answered. In classification every attribute is a measure too.
 
 Shape suffixes: R trials in the order of their keys, N test images or queries.
 """
@@ -30,7 +30,8 @@ FILE = "predictions.parquet"
 FIRST_MATCH = ("first_match", "reranked.first_match")  # ranks from 1, 0 = none or skipped
 AVERAGE_PRECISION = ("average_precision", "average_precision_trapezoid", "reranked.average_precision")
 UNITS = {"classification": "images", "re-identification": "identities", "retrieval": "classes"}  # what is resampled
-ABSENT = -1  # a trial that has no such measure
+ABSENT = -1  # a trial that has no such measure; an image that has no label for an attribute
+KEPT = "correct, attributes"  # what is kept of a classification; a file that says otherwise is asked for anew
 
 Measures = dict[str, npt.NDArray[Any]]  # name -> (N,)
 
@@ -50,13 +51,15 @@ def gather(store: runs.Store, finished: Sequence[Planned], path: Path) -> None:
     if any(one.trial.data != known.about.get("data") for one in finished):
         known = Gathered()
     found = Gathered(known.about, known.labels)
+    if found.about:
+        found.about = known.about | {"kept": KEPT}
     with tempfile.TemporaryDirectory() as folder:
         for one in sorted(finished, key=lambda one: one.trial.key):
             key = one.trial.key
             measures = known.trials.get(key)
-            if measures is None and one.found is not None:
+            if (measures is None or known.about.get("kept") != KEPT) and one.found is not None:
                 file = store.fetch(one.found.run_id, FILE, Path(folder))
-                measures = _add(found, one, pd.read_parquet(file)) if file is not None else None
+                measures = _add(found, one, pd.read_parquet(file)) if file is not None else measures
             if measures is not None:
                 found.trials[key] = measures
     write_atomically(path, _bytes(found))
@@ -83,15 +86,32 @@ def _add(found: Gathered, one: Planned, frame: pd.DataFrame) -> Measures | None:
     images = hashlib.sha256("\n".join(map(str, frame["id"])).encode()).hexdigest()[:16]
     if not found.about:
         task = Pack(Path(one.trial.pack)).description["task"]
-        found.about |= {"task": task, "unit": UNITS[task], "data": one.trial.data, "images": images}
+        found.about |= {"task": task, "unit": UNITS[task], "data": one.trial.data, "images": images, "kept": KEPT}
         found.labels = frame["label"].to_numpy(np.int32)
     if images != found.about["images"]:
         return None
     if found.about["task"] == "classification":
-        return {"correct": (frame["prediction"] == frame["label"]).to_numpy().astype(np.int8)}
+        return {"correct": _equal(frame["prediction"], frame["label"])} | _attributes(frame)
     ranks = {name: frame[name].to_numpy(np.int32) for name in FIRST_MATCH if name in frame}
     # Half the bytes of float64; a mean of thousands is then right to seven digits, and is compared with the run's own.
     return ranks | {name: frame[name].to_numpy(np.float32) for name in AVERAGE_PRECISION if name in frame}
+
+
+def _attributes(frame: pd.DataFrame) -> Measures:
+    """attribute.<name>: 1 where it was recognised, 0 where not, ABSENT where the image has no label."""
+    names = [column.removeprefix("predicted.") for column in map(str, frame) if column.startswith("predicted.")]
+    return {
+        f"attribute.{name}": np.where(
+            frame[f"attribute.{name}"] < 0,
+            np.int8(ABSENT),
+            _equal(frame[f"predicted.{name}"], frame[f"attribute.{name}"]),
+        )
+        for name in names
+    }
+
+
+def _equal(said: pd.Series, true: pd.Series) -> npt.NDArray[np.int8]:
+    return (said == true).to_numpy().astype(np.int8)
 
 
 def _bytes(found: Gathered) -> bytes:

@@ -14,7 +14,9 @@ from a3m.errors import DataError
 from a3m.record import runs
 from a3m.report import predictions as reader
 from a3m.report import results as r
+from a3m.report.attributes import figure8
 from a3m.report.statistics import bootstrap_means, middle
+from a3m.report.table import MINUS
 
 
 class Outputs(runs.Store):
@@ -111,6 +113,42 @@ def test_ranks_and_average_precision_are_kept_and_a_trial_without_re_ranking_has
     np.testing.assert_allclose(found.trials["b"]["reranked.average_precision"], [0.5, 1 / 3], rtol=1e-7)
 
 
+def with_attributes(hat: list[int], bag: list[int]) -> pd.DataFrame:
+    """Answers about two attributes whose labels are 1, 1, 0 and, unlabelled in the first image, 2, 2."""
+    said = {"attribute.hat": [1, 1, 0], "predicted.hat": hat, "attribute.bag": [-1, 2, 2], "predicted.bag": bag}
+    return classified([1, 0, 1]).assign(**said)
+
+
+def test_an_attribute_of_a_classification_is_right_wrong_or_without_a_label(tmp_path, packed):
+    trials = [
+        finished(tmp_path, "a", with_attributes([1, 0, 0], [2, 2, 0])),
+        finished(tmp_path, "b", classified([1, 1, 1])),  # a method without attribute outputs
+    ]
+    predictions.gather(Outputs(tmp_path), trials, tmp_path / "file")
+    found = predictions.read(tmp_path / "file")
+    assert found.trials["a"]["attribute.hat"].tolist() == [1, 0, 1]
+    assert found.trials["a"]["attribute.bag"].tolist() == [-1, 1, 0]
+    assert set(found.trials["b"]) == {"correct"}
+
+
+def test_a_file_of_before_attributes_were_kept_is_asked_for_anew_once_and_loses_nothing(tmp_path, packed, monkeypatch):
+    path, store = tmp_path / "file", Outputs(tmp_path)
+    trials = [finished(tmp_path, key, with_attributes([1, 0, 0], [2, 2, 0])) for key in "ab"]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(predictions, "KEPT", "correct")
+        earlier.setattr(predictions, "_attributes", lambda frame: {})
+        predictions.gather(store, trials, path)
+    assert set(predictions.read(path).trials["a"]) == {"correct"}
+    (tmp_path / "b" / "predictions.parquet").unlink()  # the run has it no longer
+    predictions.gather(store, trials, path)
+    found = predictions.read(path).trials
+    assert set(found["a"]) == {"correct", "attribute.hat", "attribute.bag"}
+    assert set(found["b"]) == {"correct"}
+    fetched = store.fetched
+    predictions.gather(store, trials, path)
+    assert store.fetched == fetched
+
+
 # --- what the report reads ----------------------------------------------------------------------------------------------
 
 
@@ -196,3 +234,82 @@ def test_mcnemar_counts_the_images_that_one_network_alone_gets_right():
     made = reader.Predictions("images", ["a", "b"], np.zeros(7, int), {"correct": correct})
     assert made.mcnemar(["a"], ["b"]) == [pytest.approx(2 / 32)]
     assert reader.Predictions("classes", ["a", "b"], np.zeros(7, int), {}).mcnemar(["a"], ["b"]) == []
+
+
+# --- attributes ---------------------------------------------------------------------------------------------------------
+
+
+def recognised(images: int = 400) -> tuple[reader.Predictions, dict[str, np.ndarray]]:
+    """Two trials a method, two attributes, one of them labelled in half of the images."""
+    generator = np.random.default_rng(3)
+    labelled = generator.random(images) < 0.5
+    arrays = {}
+    for name, known in (("hat", np.ones(images, bool)), ("bag", labelled)):
+        right = generator.random((4, images)) < np.array([0.6, 0.6, 0.8, 0.8])[:, None]
+        arrays[f"attribute.{name}"] = np.where(known, right, -1).astype(np.int8)
+    return reader.Predictions("images", list("abcd"), np.arange(images), arrays), arrays
+
+
+def test_a_difference_of_attributes_is_bootstrapped_over_the_images_that_are_labelled():
+    made, arrays = recognised()
+    generator = np.random.default_rng(11)
+    images = arrays["attribute.hat"].shape[1]
+    plain = []
+    for _ in range(2000):
+        drawn = generator.integers(images, size=images)
+        shares = []
+        for name in ("hat", "bag"):
+            answers = arrays[f"attribute.{name}"][:, drawn].astype(float)
+            means = np.array([row[row >= 0].mean() for row in answers])
+            shares.append(means[2:].mean() - means[:2].mean())
+        plain.append(np.mean(shares))
+    found = made.attributes_difference(["c", "d"], ["a", "b"], ["hat", "bag"])
+    expected = middle(np.array(plain))
+    assert found.low == pytest.approx(expected.low, abs=0.006)
+    assert found.high == pytest.approx(expected.high, abs=0.006)
+    swapped = made.attributes_difference(["a", "b"], ["c", "d"], ["bag", "hat"])
+    assert swapped.low == pytest.approx(-found.high)
+    bag = made.attributes_difference(["c", "d"], ["a", "b"], ["bag"])
+    hat = made.attributes_difference(["c", "d"], ["a", "b"], ["hat"])
+    assert bag.high - bag.low > 1.2 * (hat.high - hat.low)  # half the images
+
+
+def test_an_attribute_that_a_trial_has_not_said_has_no_interval():
+    made, arrays = recognised()
+    assert made.attributes_difference(["c"], ["a"], ["hat", "beard"]) is None
+    assert made.attributes_difference(["c"], ["e"], ["hat"]) is None
+    arrays["attribute.bag"][0] = -1
+    assert made.attributes_difference(["c"], ["a"], ["bag"]) is None
+    assert made.attributes_difference(["c"], ["b"], ["bag"]) is not None
+
+
+def test_attributes_that_do_not_give_the_results_are_refused(tmp_path):
+    made, results = answered(cub200())
+    for name in [str(column) for column in results if str(column).startswith(reader.ATTRIBUTE)]:
+        right = np.random.default_rng(5).random((len(results), 60)) < 0.7
+        made.arrays[f"attribute.{name.removeprefix(reader.ATTRIBUTE)}"] = right.astype(np.int8)
+        results[name] = right.mean(axis=1)
+    path = written(tmp_path / "s.predictions.npz", made, results)
+    assert reader.read(path, r.check(results)) is not None
+    results.loc[0, name] += 0.01
+    with pytest.raises(DataError, match="another test/attribute/"):
+        reader.read(path, r.check(results))
+
+
+def test_figure_8_has_what_resampled_images_leave_open_where_answers_are_stored():
+    made, results = answered(cub200())
+    names = [
+        str(column).removeprefix(reader.ATTRIBUTE) for column in results if str(column).startswith(reader.ATTRIBUTE)
+    ]
+    for place, name in enumerate(names):
+        right = np.random.default_rng(place).random((len(results), 60)) < 0.7
+        made.arrays[f"attribute.{name}"] = right.astype(np.int8)
+        results[f"{reader.ATTRIBUTE}{name}"] = right.mean(axis=1)
+    table = figure8(r.check(results), made)
+    (head,) = [str(column) for column in table.display if str(column).endswith("Δ A3M, test images")]
+    assert table.display[head].str.fullmatch(rf"[+{MINUS}]\d+\.\d to [+{MINUS}]\d+\.\d").all()
+    row = table.numbers.iloc[-1]
+    assert row[f"{head} from"] < row[head.removesuffix(", test images")] < row[f"{head} to"]
+    without = figure8(r.check(results))
+    assert not any("test images" in str(column) for column in without.display)
+    assert any("not resampled" in remark for remark in without.remarks)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from a3m.errors import DataError
-from a3m.report.statistics import Range, Reals, bootstrap_means, mcnemar_p, middle
+from a3m.report.statistics import RESAMPLES, Range, Reals, bootstrap_means, mcnemar_p, middle
 
 RERANKED = "reranked."
 FRACTIONS = {  # metric -> the array that its mean over the test images is of
@@ -24,6 +24,7 @@ FRACTIONS = {  # metric -> the array that its mean over the test images is of
     "test/mAP_trapezoid": "average_precision_trapezoid",
     "test/accuracy": "correct",
 }
+ATTRIBUTE = "test/attribute/"  # followed by its name; images without a label for it do not count
 RANKS = {"test/rank": (1, 5, 10, 20), "test/recall": (1, 2, 4, 8)}
 TOLERANCE = 1e-5  # float32 holds an average precision to seven digits
 
@@ -50,6 +51,9 @@ class Predictions:
         prefix = RERANKED if reranked else ""
         if metric in FRACTIONS:
             found = self.arrays.get(prefix + FRACTIONS[metric])
+            return None if found is None else np.where(found < 0, np.nan, found)
+        if metric.startswith(ATTRIBUTE):
+            found = None if reranked else self.arrays.get(f"attribute.{metric.removeprefix(ATTRIBUTE)}")
             return None if found is None else np.where(found < 0, np.nan, found)
         stem = metric.rstrip("0123456789")
         first_RN = self.arrays.get(f"{prefix}first_match")
@@ -86,6 +90,34 @@ class Predictions:
             return None
         mean_B = means_BR[:, [self.place[key] for key in keys]].mean(axis=1)
         return None if np.isnan(mean_B).any() else mean_B
+
+    def attributes_difference(
+        self, ours: Sequence[str], reference: Sequence[str], names: Sequence[str]
+    ) -> Range | None:
+        """Of the difference of two unweighted means over these attributes, all of them in the same resamples of all images.
+
+        The labelled images of a resample are as many as it happens to hold. None where one of the trials is not here or has
+        not said an attribute, and where a resample has no image that is labelled with one.
+        """
+        keys = [*ours, *reference]
+        if not ours or not reference or not names or not set(keys) <= set(self.place):
+            return None
+        places = [self.place[key] for key in keys]
+        weight_R = np.array([1 / len(ours)] * len(ours) + [-1 / len(reference)] * len(reference))
+        total_B = np.zeros(RESAMPLES)
+        for name in names:
+            values_RN = self.values(ATTRIBUTE + name)
+            if values_RN is None:
+                return None
+            chosen_RN = values_RN[places]
+            labelled_N = np.isfinite(chosen_RN).all(axis=0)
+            difference_N = weight_R @ np.where(labelled_N, chosen_RN, 0)
+            # The share of labelled images in a resample is drawn with it: sums over both, then their ratio.
+            means_B2 = bootstrap_means(np.stack([difference_N, labelled_N.astype(float)], axis=1), self.groups_N)
+            if not (means_B2[:, 1] > 0).all():
+                return None
+            total_B += means_B2[:, 0] / means_B2[:, 1]
+        return middle(total_B / len(names))
 
     def interval(self, keys: Sequence[str], metric: str, *, reranked: bool = False) -> Range | None:
         """Of the mean over these trials; None for a metric that is no mean over images, and where predictions are not here."""
@@ -140,6 +172,7 @@ def _check(found: Predictions, results: pd.DataFrame, path: Path, again: str) ->
     finished = results[results["status"] == "finished"].set_index("key")
     keys = [key for key in found.place if key in finished.index]
     metrics = [*FRACTIONS, *(f"{stem}{k}" for stem, ks in RANKS.items() for k in ks)]
+    metrics += [str(column) for column in finished if str(column).startswith(ATTRIBUTE)]
     for metric in metrics:
         values_RN = found.values(metric) if metric in finished and keys else None
         if values_RN is None:

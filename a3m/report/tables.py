@@ -40,7 +40,7 @@ def all_tables(
         if "test/attribute_mean" in studies["ablation"]:
             tables["attributes"] = attributes(studies["ablation"])
     if "cub200" in studies and "test/attribute_mean" in studies["cub200"]:
-        tables["figure8"] = figure8(studies["cub200"])
+        tables["figure8"] = figure8(studies["cub200"], (predictions or {}).get("cub200"))
     if "alpha_beta" in studies:
         tables["figure7"] = figure7(studies["alpha_beta"])
     return {name: tables[name] for name in NAMES if name in tables}
