@@ -28,14 +28,17 @@ class Placed(Trial):
 
     @property
     def key(self) -> str:
+        """The name in place of the key of its settings: checkpoints and lease go by it."""
         return self.name
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
         return Path(self.checkpoint_folder)
 
     @property
     def outputs(self) -> Path:
+        """The folder of what it leaves."""
         return Path(self.output_folder)
 
 

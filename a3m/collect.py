@@ -53,6 +53,7 @@ class Moments:
         self.count, self.mean, self._squares = 0, 0.0, 0.0
 
     def add(self, values: ArrayOrTensor) -> None:
+        """Take in a block of numbers of any shape; an empty one changes nothing."""
         block = as_numpy(values).astype(np.float64)
         if block.size == 0:
             return
@@ -64,6 +65,7 @@ class Moments:
 
     @property
     def std(self) -> float:
+        """The standard deviation of all numbers so far, divided by their number; NaN before the first."""
         return float(np.sqrt(self._squares / self.count)) if self.count else float("nan")
 
 

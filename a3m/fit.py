@@ -1,4 +1,4 @@
-"""The training loop of one trial (PAPER: data sets, protocols; DESIGN: training is exact).
+"""The training loop of one trial, by the paper's schedules or others, and exact.
 
 Every random choice is a function of (seed, what for, step). Same settings, same data, same kind of device: the same
 weights, bit for bit, also when the trial was stopped after any epoch and continued elsewhere.

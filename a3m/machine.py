@@ -14,6 +14,7 @@ def device(kind: str, threads: int) -> str:
 
 
 def processor() -> str:
+    """The processor's model as Linux names it; elsewhere what Python knows of it, such as 'arm64'."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

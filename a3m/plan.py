@@ -191,6 +191,7 @@ def store_exists(params: Params, root: Path) -> bool:
 
 
 def print_plan(console: Console, params: Params, study: str, planned: Sequence[Planned]) -> None:
+    """Print how many trials of a study are in which state; with plan=true, and for what needs attention, which."""
     source = "synthetic twin" if params.data.source == "twins" else "real data"
     console.print(f"{study} on {params.dataset.name} ({source}), profile {params.profile}: {len(planned)} trials")
     for state, text in STATES.items():

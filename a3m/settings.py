@@ -64,6 +64,8 @@ class Data:
 
 @dataclass
 class Backbone:
+    """The network under the head, and its first weights."""
+
     name: str = "a3m_resnet_small"  # any timm model that yields a feature map
     # none | pretrained (timm's own mechanism) | package:<one that carries them> | a file, relative to the project's root
     weights: str = "none"
@@ -73,7 +75,7 @@ class Backbone:
 
 @dataclass
 class Method:
-    """One row of the ablation (PAPER: variants), or one comparator."""
+    """One row of the ablation (Table 1), or one comparator."""
 
     name: str = "a3m"  # as a3m/conf/method has it; names the row
     network: str = "a3m"  # category | a3m | apr | bilinear | hdc | bier
@@ -92,7 +94,7 @@ class Head:
 
     form: str = "paper"  # paper | released
     d: int = 512  # width of both embeddings
-    attributes: int | None = None  # K where nothing is labelled (PAPER: retrieval); null: the data set's own
+    attributes: int | None = None  # K where nothing is labelled (Tables 4, 5); null: the data set's own
     neck: bool = False  # batch norm on the compared feature, before its classifier (modern re-identification)
     branch: str | None = None  # linear | bn_relu
     dropout: float | None = None  # share of the embedding that is dropped in training, 0 to below 1
@@ -107,6 +109,8 @@ class Head:
 
 @dataclass
 class Baseline1:
+    """What Baseline-1 compares and classifies."""
+
     # category: through the d-wide layer | pooled: the backbone's own feature | wide: with as many parameters as A3M
     feature: str = "category"
 
@@ -122,6 +126,8 @@ class Loss:
 
 @dataclass
 class Train:
+    """Training: on what, how long, in which batches, by which optimiser and schedule."""
+
     on: str = (
         "train+val"  # train+val: tested once at the end | train: measured on the validation part, never on test data
     )
@@ -211,6 +217,8 @@ class Search:
 
 @dataclass
 class Store:
+    """Where runs are recorded, and where what is not finished or not delivered is kept."""
+
     uri: str = ""  # MLflow's; empty: sqlite:///<project>/mlflow.db
     state: str = ".a3m/state"  # checkpoints, leases, spools: shared by all workers of a cluster
     patience: float = 600.0  # seconds that an MLflow server which is away is waited for; training goes on meanwhile
@@ -218,6 +226,8 @@ class Store:
 
 @dataclass
 class Cluster:
+    """Which Ray trials run on, what each one takes of it, and how packs come to its machines."""
+
     address: str = "local"  # local: a Ray on this machine, started and stopped | auto | host:port | ray://host:port
     cpus_per_trial: int = 1  # CPU cores that Ray keeps for a trial, at least train.threads
     gpus_per_trial: float = -1.0  # GPUs a trial, fractions allowed; -1: one where there are GPUs
@@ -232,6 +242,8 @@ class Cluster:
 
 @dataclass
 class Reuse:
+    """Which finished runs count as done."""
+
     code: str = "same"  # same: only runs of the very same code | any: finished runs of older code too; tables say so
 
 
@@ -293,5 +305,5 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def resolved_head(head: Head) -> dict[str, Any]:
-    """The head's settings with every null decided by its form (PAPER: two forms of the head)."""
+    """The head's settings with every null decided by its form: as the paper writes it, or as its code has it."""
     return {name: FORMS[head.form].get(name) if value is None else value for name, value in asdict(head).items()}

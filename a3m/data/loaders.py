@@ -28,6 +28,8 @@ TEST_BATCH = 128
 
 
 class Batch(NamedTuple):
+    """What a step of training or testing reads: B images with what is known of them."""
+
     images: Tensor  # (B, 3, H, W) float32, normalised as the backbone wants it
     labels: Tensor  # (B,) int64; class indices in training, class indices or identities in testing
     attributes: Tensor  # (B, K) int64, -1 = unlabelled
@@ -46,7 +48,10 @@ class Parts:
 
 
 def parts(pack: Pack, on: str) -> Parts:
-    """Which rows train and which are tested, by `train.on` (DESIGN: validation). Raises DataError when a part is empty."""
+    """Which rows train and which are tested, by `train.on`: train+val is tested on the test part, train on the validation part.
+
+    Raises DataError when a part is empty.
+    """
     split, fold = pack.split, pack.fold
 
     def rows(codes: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:

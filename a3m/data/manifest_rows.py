@@ -44,6 +44,8 @@ class Problem(NamedTuple):
 
 
 class Row(NamedTuple):
+    """A row of the manifest: its line in the file (the header is line 1) and column -> text."""
+
     line: int
     cells: dict[str, str]
 

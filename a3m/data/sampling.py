@@ -53,7 +53,7 @@ def take_turns(items: np.ndarray, size: int, groups: int, generator: np.random.G
 
 
 def shuffled_attributes(attributes: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Attribute labels (N, K) that say nothing of the image they stand at: the control of PAPER.md.
+    """Attribute labels (N, K) that say nothing of the image they stand at: the control of shuffled attributes.
 
     Where all images of a label have equal attributes (people, car models) whole labels exchange theirs, else single images: the
     values, their frequencies and what goes with what stay as they are.

@@ -25,6 +25,7 @@ class AttributePersonRecognition(nn.Module):
         self.identity_weight, self.label_smoothing = identity_weight, label_smoothing
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The losses of a batch of B images; `output.category` (B, classes) must be there."""
         assert output.category is not None
         identity = functional.cross_entropy(output.category.float(), labels, label_smoothing=self.label_smoothing)
         attribute = attribute_loss(output.attributes, attributes)

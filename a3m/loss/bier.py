@@ -36,6 +36,7 @@ class BoostedEmbedding(nn.Module):
         self.negative_cost, self.diversity = negative_cost, diversity
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The losses of a batch: labels (B,); attributes are not read."""
         embedding_BD = output.category_embedding.float()
         sizes = growing_sizes(embedding_BD.shape[1], self.learners)
         first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)

@@ -23,6 +23,7 @@ class Equation11(nn.Module):
         self.alpha, self.beta, self.label_smoothing = alpha, beta, label_smoothing
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """Equation 11 of a batch: labels (B,) int64, attributes (B, K) int64 with -1 = unlabelled."""
         weights = {"alpha": self.alpha, "beta": self.beta, "label_smoothing": self.label_smoothing}
         return total(output, labels, attributes, **weights)
 

@@ -31,6 +31,7 @@ class CascadedContrastive(nn.Module):
         self.shares, self.margin, self.negative_weight, self.cascade = shares, margin, negative_weight, cascade
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The sum over the heads of each one's mean cost of the pairs it keeps: labels (B,); attributes are not read."""
         embedding_BD = output.category_embedding.float()
         first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
         positive_P = labels[first] == labels[second]

@@ -30,6 +30,7 @@ class NPair(nn.Module):
         self.pairs = NPairsLoss(distance=DotProductSimilarity(normalize_embeddings=False))
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The losses of `output.embedding` (B, D), not normalised: labels (B,), two images a class; attributes are not read."""
         embedding_BD = output.embedding.float()
         pairs = self.pairs(embedding_BD, labels)
         return on_category(pairs + self.l2 * embedding_BD.square().sum(dim=1).mean() / 2, pairs)
@@ -52,6 +53,7 @@ class LiftedStructure(nn.Module):
         )
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The losses of `output.embedding` (B, D): labels (B,); attributes are not read."""
         return on_category(self.pairs(output.embedding.float(), labels))
 
 
@@ -71,4 +73,5 @@ class ProxyAnchor(nn.Module):
         self.proxies = ProxyAnchorLoss(classes, width, margin=margin, alpha=scale)
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The losses of `output.embedding` (B, D): labels (B,) that index the proxies; attributes are not read."""
         return on_category(self.proxies(output.embedding.float(), labels))

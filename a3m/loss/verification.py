@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 class Pairs(NamedTuple):
+    """P pairs of images of a batch, and which are of one class."""
+
     first: Tensor  # (P,) int64, rows of the batch
     second: Tensor  # (P,)
     same: Tensor  # (P,) int64, 1 = of one class
@@ -60,6 +62,7 @@ class IdentificationVerification(nn.Module):
         self.classifier = nn.Linear(width, 2)
 
     def forward(self, output: "Output", labels: Tensor, attributes: Tensor) -> Losses:
+        """The weighted sum of both losses: labels (B,); attributes are not read. A batch without a pair has verification loss 0."""
         assert output.category is not None
         identity = functional.cross_entropy(output.category.float(), labels, label_smoothing=self.label_smoothing)
         pairs = balanced_pairs(labels)

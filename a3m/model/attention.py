@@ -24,6 +24,7 @@ class MaxOfMaps(nn.Module):
         self.norm = norm(attributes) if norm else nn.Identity()
 
     def forward(self, scores_BKL: Tensor) -> Tensor:
+        """Raw scores (B, K, L) -> weights (B, L) in (0, 1)."""
         maps_BKL = self.norm(scores_BKL).sigmoid()
         return maps_BKL.amax(dim=1)
 
@@ -36,6 +37,7 @@ class MeanOfScores(nn.Module):
         self.norm = norm(regions) if norm else nn.Identity()
 
     def forward(self, scores_BKL: Tensor) -> Tensor:
+        """Raw scores (B, K, L) -> weights (B, L) in (0, 1)."""
         return self.norm(scores_BKL.mean(dim=1)).sigmoid()
 
 
@@ -59,6 +61,7 @@ class AttributeGuided(nn.Module):
         self.feature_norm = feature_norm(d) if feature_norm else nn.Identity()
 
     def forward(self, category_BDL: Tensor, pooled_BD: Tensor, scores_BKL: Tensor) -> tuple[Tensor, Tensor]:
+        """-> regional feature (B, D) by equation 6, region weights (B, L). `pooled_BD` is not read."""
         weights_BL = self.merge(scores_BKL)
         region_BD = torch.einsum("bdl,bl->bd", category_BDL, weights_BL) / category_BDL.shape[2]  # eq. 6
         return self.feature_norm(region_BD), weights_BL
@@ -73,6 +76,7 @@ class EqualRegions(nn.Module):
         super().__init__()
 
     def forward(self, category_BDL: Tensor, pooled_BD: Tensor, scores_BKL: Tensor | None) -> tuple[Tensor, Tensor]:
+        """-> the pooled feature (B, D) as it is, weights (B, L) of 1."""
         return pooled_BD, category_BDL.new_ones(category_BDL.shape[0], category_BDL.shape[2])
 
 
@@ -121,6 +125,7 @@ class CategoryGuided(nn.Module):
         self.feature_norm = feature_norm(d) if feature_norm else nn.Identity()
 
     def forward(self, category_BD: Tensor, attributes_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """Category embedding (B, D), attribute embeddings (B, K, D) -> feature by equation 8, weights (B, K) by equation 7."""
         scores_BK = torch.einsum("bkd,bd->bk", attributes_BKD, category_BD)
         weights_BK = self.score_norm(scores_BK).sigmoid()  # eq. 7
         matrix_BDK = self.fusion(attributes_BKD)
@@ -145,6 +150,7 @@ class EqualAttributes(nn.Module):
         self.feature_norm = feature_norm(d) if feature_norm else nn.Identity()
 
     def forward(self, category_BD: Tensor, attributes_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """-> the mean of the fused attribute embeddings (B, D), weights (B, K) of 1."""
         feature_BD = self.fusion(attributes_BKD).mean(dim=2)
         return self.feature_norm(feature_BD), attributes_BKD.new_ones(attributes_BKD.shape[:2])
 
@@ -165,6 +171,7 @@ class EqualInterleaved(nn.Module):
         self.width = attributes
 
     def forward(self, category_BD: Tensor, attributes_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """-> the mean of the fused matrix over its first axis, one number an attribute (B, K), weights (B, K) of 1."""
         return self.fusion(attributes_BKD).mean(dim=1), attributes_BKD.new_ones(attributes_BKD.shape[:2])
 
 

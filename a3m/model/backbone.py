@@ -63,6 +63,7 @@ class Backbone(nn.Module):
         self.tap_channels = [*tap_channels, channels]
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), normalised -> the feature map (B, C, h, w)."""
         return self.model(images) if self.method == "forward" else getattr(self.model, self.method)(images)
 
     def maps(self, images: Tensor) -> list[Tensor]:

@@ -49,6 +49,7 @@ class Concatenation(nn.Module):
     """The branches of a block end to end: a module of its own, so that a block's output can be tapped by name."""
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C_i, h, w) -> (B, sum of C_i, h, w)."""
         return torch.cat(list(branches), dim=1)
 
 
@@ -133,6 +134,7 @@ class BNInception(nn.Module):
         return x
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, classes)."""
         return self.last_linear(self.global_pool(self.forward_features(images)))
 
 

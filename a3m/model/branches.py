@@ -24,6 +24,7 @@ class LinearCategory(nn.Module):
         self.convolution = nn.Conv2d(channels, d, 1)
 
     def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> category map (B, D, L) and its mean over the regions (B, D)."""
         category_BDL = self.convolution(shared_BCHW).flatten(2)
         return category_BDL, category_BDL.mean(dim=2)
 
@@ -38,6 +39,7 @@ class NormalisedCategory(nn.Module):
         self.pooled_norm = keras_norm(d)
 
     def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> category map (B, D, L) and its normalised mean over the regions (B, D)."""
         category_BDL = self.map_norm(self.convolution(shared_BCHW)).relu().flatten(2)
         return category_BDL, self.pooled_norm(category_BDL.mean(dim=2)).relu()
 
@@ -55,6 +57,7 @@ class LinearAttributes(nn.Module):
         self.linear = nn.Linear(channels, attributes * d)
 
     def forward(self, shared_BCHW: Tensor) -> Tensor:
+        """Map (B, C, h, w) -> an embedding an attribute (B, K, D)."""
         return self.linear(shared_BCHW.mean(dim=(2, 3))).unflatten(1, (self.attributes, self.d))
 
 
@@ -72,6 +75,7 @@ class NormalisedAttributes(nn.Module):
         self.pooled_norm = keras_norm(attributes * d)
 
     def forward(self, shared_BCHW: Tensor) -> Tensor:
+        """Map (B, C, h, w) -> an embedding an attribute (B, K, D)."""
         pooled = self.map_norm(self.convolution(shared_BCHW)).relu().mean(dim=(2, 3))
         return self.pooled_norm(pooled).relu().unflatten(1, (self.attributes, self.d))
 
@@ -80,6 +84,7 @@ class PooledCategory(nn.Module):
     """A plain network without the d-wide layer: the pooled map itself. (B, C, H, W) -> (B, C, L), (B, C)."""
 
     def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> the same by regions (B, C, L) and its mean over them (B, C)."""
         shared_BCL = shared_BCHW.flatten(2)
         return shared_BCL, shared_BCL.mean(dim=2)
 
@@ -93,6 +98,7 @@ class WideCategory(nn.Module):
         self.convolution = nn.Conv2d(inner, d, 1)
 
     def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> category map (B, D, L) and its mean over the regions (B, D)."""
         category_BDL = self.convolution(self.inner(shared_BCHW).relu()).flatten(2)
         return category_BDL, category_BDL.mean(dim=2)
 

@@ -103,7 +103,7 @@ def _neck(head: ResolvedHead, width: int) -> nn.Module:
 
 
 def _wide(head: ResolvedHead, method: "Method", backbone: Backbone, classes: int, sizes: list[int]) -> int:
-    """The inner width with which Baseline-1's head has as many parameters as A3M's: the control of PAPER.md."""
+    """The inner width with which Baseline-1's head has as many parameters as A3M's: the control of equal size."""
     learned = SimpleNamespace(name="a3m", attribute_labels=bool(sizes), region="learned", attribute="learned")
     network: Any = _attribute_network(head, learned, 0, backbone, classes, sizes)
     wanted = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("backbone."))

@@ -43,6 +43,7 @@ class AttributePersonNetwork(nn.Module):
         self.attribute_classifiers = attribute_classifiers
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output without a final classifier."""
         _, embedding_BD = self.category_branch(self.backbone(images))
         classified_BD = self.dropout(embedding_BD)
         return Output(
@@ -71,6 +72,7 @@ class BilinearNetwork(nn.Module):
         self.category_classifier = category_classifier
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output without attributes; what is compared is the reduced map's mean."""
         map_BDL = self.reduce(self.backbone(images)).flatten(2)
         mean_BD = map_BDL.mean(dim=2)
         return Output(
@@ -107,6 +109,7 @@ class CascadedNetwork(nn.Module):
         self.test_weights = test_weights
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output with the heads' embeddings of length 1 end to end, and no logits."""
         maps = self.backbone.maps(images)
         units = [
             functional.normalize(head(map_BCHW.mean(dim=(2, 3))))
@@ -130,6 +133,7 @@ class BoostedNetwork(nn.Module):
         self.weights = tuple(share**0.5 for share in learners.shares(len(sizes)))
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output with the learners' embeddings end to end, and no logits."""
         _, embedding_BD = self.category_branch(self.backbone(images))
         units = [functional.normalize(part) for part in embedding_BD.split(self.sizes, dim=1)]
         return _compared(units, embedding_BD, self.weights)

@@ -71,6 +71,7 @@ class Sum(nn.Module):
         self.width = region_width
 
     def forward(self, region: Tensor, attribute: Tensor, neck: nn.Module) -> tuple[Tensor, Tensor]:
+        """f_region (B, D), f_attr (B, D) -> what is compared, what is classified: both (B, D)."""
         feature = neck(region + attribute)
         return feature, feature
 
@@ -84,6 +85,7 @@ class Concatenation(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, region: Tensor, attribute: Tensor, neck: nn.Module) -> tuple[Tensor, Tensor]:
+        """f_region (B, D), f_attr (B, A) -> what is compared, what is classified: both (B, A + D)."""
         feature = neck(torch.cat([attribute, region], dim=1).relu())
         return feature, self.dropout(feature)
 
@@ -113,6 +115,7 @@ class CategoryNetwork(nn.Module):
         self.category_classifier = category_classifier
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output without attributes and final classifier."""
         _, category_BD = self.category_branch(self.backbone(images))
         category_BD = self.neck(category_BD)
         classifier = self.category_classifier
@@ -160,6 +163,7 @@ class AttributeNetwork(nn.Module):
         self.final_classifier = final_classifier
 
     def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, H, W), normalised -> Output. In training, equation 5's scores are there only if they are read."""
         shared_BCHW = self.backbone(images)
         category_BDL, category_BD = self.category_branch(shared_BCHW)
         category_BD = self.dropout_before(category_BD)

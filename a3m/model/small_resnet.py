@@ -37,6 +37,7 @@ class SmallResNet(nn.Module):
                 module.zero_init_last()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, classes), or the feature map where timm has taken pooling and classifier off."""
         x = self.maxpool(self.act1(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.global_pool(x))

@@ -32,6 +32,7 @@ class AlexNet(models.AlexNet):
             self.avgpool, self.classifier = nn.Identity(), nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, classes); with num_classes=0 the feature map."""
         return super().forward(images) if self.num_classes else self.features(images)
 
 
@@ -49,6 +50,7 @@ class GoogLeNet(models.GoogLeNet):
             self.avgpool, self.dropout, self.fc = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, classes); with num_classes=0 the feature map."""
         if self.num_classes:
             return super().forward(images)
         x = images

@@ -27,6 +27,7 @@ def short(value: Any) -> str:
 
 
 def percent(metric: str, value: float | None) -> str:
+    """A metric's fraction as text, 'val/accuracy 50.0 %'; empty where nothing was measured."""
     return f"{metric} {100 * value:.1f} %" if value is not None else ""
 
 

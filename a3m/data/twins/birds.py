@@ -117,10 +117,12 @@ class Bird:
     traits: dict[str, float]
 
     def colour(self, group: str) -> Colour:
+        """The colour that its attribute of a group, such as wing_color, stands for."""
         return COLOURS[GROUPS[group][self.attributes[group]]]
 
 
 def draw_genus(rng: np.random.Generator) -> dict[str, int]:
+    """Attribute values, group -> index into GROUPS, from which the species of a genus differ in a few."""
     values = {name: int(rng.integers(len(values))) for name, values in GROUPS.items()}
     tied = rng.random(4)  # birds are seldom of a different colour everywhere
     for share, (first, second) in zip(

@@ -157,6 +157,7 @@ class Shell:
         return Face(points, paint, part, self.slope(first))
 
     def disc(self, first: int, at: tuple[float, float], radius: tuple[float, float], paint: str) -> Face:
+        """A disc on the strip from station `first`: its centre `at` (along, across) and its half axes `radius`."""
         points = [
             self.on(
                 first,
@@ -168,6 +169,7 @@ class Shell:
         return Face(points, paint, SHELL, self.slope(first))
 
     def strip(self, first: int, paint: str, part: int | None = SHELL) -> Face:
+        """The whole strip from station `first` to the next."""
         return self.patch(first, (0.0, 1.0, -1.0, 1.0), paint, part)
 
     def side(self, x: float, z: float) -> Place:
@@ -183,6 +185,7 @@ class Shell:
         return float(np.interp(x, [station.x for station in line], [station.z for station in line]))
 
     def belt_at(self, x: float) -> float:
+        """Height of the belt line in metres, x metres behind the nose."""
         a, b = self.line[COWL], self.line[REAR]
         return a.z + (b.z - a.z) * (x - a.x) / (b.x - a.x)
 
@@ -207,6 +210,7 @@ class Shell:
         return faces
 
     def wheel_circle(self, axle: float, radius: float, side: float, sides: int = 16) -> list[Place]:
+        """The corners of a circle about a wheel's centre, in the vertical plane at distance `side` from the middle."""
         z = self.form.wheel
         angles = [math.tau * i / sides for i in range(sides)]
         return [(axle + radius * math.cos(a), side, z + radius * math.sin(a)) for a in angles]

@@ -47,15 +47,20 @@ class Shot:
 
     @property
     def path(self) -> str:
+        """The image's path inside the data set's root."""
         return f"{FOLDER}/{self.key:06d}.jpg"
 
 
 class Drawn(NamedTuple):
+    """What drawing a photograph finds out: the car's box in pixels."""
+
     box: Box
 
 
 @dataclass(frozen=True)
 class Plan:
+    """Every photograph to be drawn, with the class names in order of their ids, and the counts for the description."""
+
     classes: list[str]
     shots: list[Shot]
     counts: dict[str, int]

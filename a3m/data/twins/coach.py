@@ -87,6 +87,7 @@ def trim_paints(model: CarModel) -> dict[str, str]:
 
 
 def flatten(faces: list[Face], finish: dict[str, str]) -> Outline:
+    """Faces as one outline of arrays; `finish` names the paint that a kind of surface has on this car."""
     return Outline(
         points=np.array([point for face in faces for point in face.points]),
         ends=np.cumsum([len(face.points) for face in faces]).tolist(),
@@ -116,6 +117,7 @@ def underside(shell: Shell) -> list[Face]:
 
 
 def nose(shell: Shell) -> list[Face]:
+    """Bumper, grille, lamps and plate: what is seen from the front."""
     model, t = shell.model, shell.model.traits
     faces = [shell.strip(BOTTOM, "front_low"), shell.strip(BUMPER, "front"), shell.strip(GRILLE, "front")]
     if shell.form.cladding:
@@ -173,6 +175,7 @@ def heads(shell: Shell, first: int, row: int, size: float) -> list[Face]:
 
 
 def windscreen(shell: Shell, open_top: bool) -> list[Face]:
+    """The windscreen with the heads behind it; on an open car it is drawn whichever way it faces."""
     faces = [shell.strip(COWL, "pillar"), shell.patch(COWL, (0.05, 0.94, -0.9, 0.9), "screen", GLASS)]
     if shell.model.rows > 1 and not open_top:
         faces += heads(shell, COWL, 1, 0.6)
@@ -183,6 +186,7 @@ def windscreen(shell: Shell, open_top: bool) -> list[Face]:
 
 
 def roof(shell: Shell) -> list[Face]:
+    """The roof, of cloth on a convertible."""
     kind = shell.model.type
     paint = "cloth" if kind == "convertible" else "roof"
     faces = [shell.strip(ROOF_FRONT, paint), shell.strip(ROOF, paint)]
@@ -192,6 +196,7 @@ def roof(shell: Shell) -> list[Face]:
 
 
 def rear_window(shell: Shell) -> list[Face]:
+    """The rear window, a part of the last door where the body opens there."""
     kind = shell.model.type
     cloth = kind == "convertible"
     part = DOORS if shell.model.doors in HATCH else SHELL
@@ -233,6 +238,7 @@ def seats(shell: Shell, row: int) -> list[Face]:
 
 
 def cockpit(shell: Shell) -> list[Face]:
+    """The floor of an open car, from belt to deck."""
     form, half = shell.form, 0.9 * shell.form.width / 2
     start, end = form.cowl * form.length, form.rear * form.length
     floor = [(start, -half, form.belt), (end, -half, form.deck), (end, half, form.deck), (start, half, form.belt)]
@@ -240,6 +246,7 @@ def cockpit(shell: Shell) -> list[Face]:
 
 
 def deck(shell: Shell, open_top: bool) -> list[Face]:
+    """The lid behind the cabin: boot, bed of a pickup, or folded cloth."""
     model = shell.model
     faces = [shell.strip(REAR, "top", DOORS if model.doors in HATCH else SHELL)]
     if model.type == "pickup":
@@ -252,6 +259,7 @@ def deck(shell: Shell, open_top: bool) -> list[Face]:
 
 
 def tail(shell: Shell) -> list[Face]:
+    """The rear end with its lamps and plate."""
     model, t = shell.model, shell.model.traits
     part = DOORS if model.doors in HATCH else SHELL
     faces = [shell.strip(DECK, "end", part), shell.strip(TAIL, "end_low")]

@@ -122,10 +122,12 @@ def plan(settings: "Twin") -> Plan:
 
 
 def is_rare(label: int) -> bool:
+    """Whether a model has half the training photographs of the others."""
     return label % RARE == RARE - 1
 
 
 def make_folders(root: Path, plan: Plan) -> None:
+    """The folders of CompCars' layout under `root`, which must not be there yet."""
     for folder in ("misc", "author_lists", "data/train_test_split/classification"):
         (root / folder).mkdir(parents=True)
     for folder in sorted({str(Path(shot.stem).parent) for shot in plan.shots}):
@@ -202,4 +204,5 @@ def write_lists(root: Path, plan: Plan, drawn: Sequence[Drawn]) -> None:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write a text file, one line an entry."""
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

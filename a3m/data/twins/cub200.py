@@ -54,6 +54,8 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
+    """Every photograph to be drawn, with the class names in order of their ids, and the counts for the description."""
+
     classes: list[str]
     shots: list[Shot]
     counts: dict[str, int]
@@ -91,6 +93,7 @@ def plan(settings: "Twin") -> Plan:
 
 
 def make_folders(root: Path, plan: Plan) -> None:
+    """The folders of CUB-200-2011's layout under `root`, which must not be there yet."""
     for folder in ("attributes", "parts", *(f"images/{name}" for name in plan.classes)):
         (root / FOLDER / folder).mkdir(parents=True)
 
@@ -153,4 +156,5 @@ def write_annotations(root: Path, plan: Plan, drawn: Sequence[Drawn]) -> None:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write a text file, one line an entry."""
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

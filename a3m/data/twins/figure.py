@@ -37,6 +37,7 @@ class Pose:
 
 
 def pick(colours: tuple[Colour, ...], share: float) -> Colour:
+    """The colour at a share from 0 to 1 of the way through `colours`."""
     return colours[min(int(share * len(colours)), len(colours) - 1)]
 
 

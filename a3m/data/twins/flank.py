@@ -157,6 +157,7 @@ def side_lamps(shell: Shell) -> list[Face]:
 
 
 def wheel(shell: Shell, axle: float) -> list[Face]:
+    """A wheel, its rim and the arch above it, on the near side at `axle` metres behind the nose."""
     form, half = shell.form, shell.form.width / 2
     arch = [
         (x, half - 0.01, max(z, 0.6 * form.clearance))

@@ -17,6 +17,7 @@ from a3m.data.twins.scene import Shape, limb, shade
 
 
 def hat(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """A hat on the head, with its brim to where the person looks."""
     size = wear.head
     x = wear.stoop * 1.6 if pose.turn == "side" else 0.0
     brim = 0.62 * size
@@ -45,6 +46,7 @@ def hat(wear: Wardrobe, pose: Pose) -> list[Shape]:
 
 
 def backpack(wear: Wardrobe, turn: str) -> list[Shape]:
+    """The backpack as far as it is seen from this side; its straps are `straps`."""
     size = 0.85 + 0.3 * wear.traits["backpack_size"]
     y, bottom = wear.neck + 0.015, wear.neck + 0.015 + 0.24 * size
     width = 0.085 * size
@@ -84,6 +86,7 @@ def backpack(wear: Wardrobe, turn: str) -> list[Shape]:
 
 
 def straps(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """The straps of a backpack over the chest."""
     y = wear.neck + 0.012
     if pose.turn == "side":
         strap = limb((-0.012, y), (-0.03, y + 0.15), 0.014, 0.012)

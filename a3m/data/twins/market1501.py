@@ -68,6 +68,8 @@ class Shot:
 
 @dataclass(frozen=True)
 class Plan:
+    """Every photograph to be drawn: people by identity, shots, counts and notes for the description."""
+
     train: dict[int, Person]
     test: dict[int, Person]
     shots: list[Shot]
@@ -169,6 +171,7 @@ def draw_shots(root: Path, seed: int, difficulty: float, shots: Sequence[Shot]) 
 
 
 def make_folders(root: Path) -> None:
+    """The folders of Market-1501's layout under `root`, which must not be there yet."""
     for folder in ("bounding_box_train", "bounding_box_test", "query", "attribute"):
         (root / FOLDER / folder).mkdir(parents=True)
 
@@ -181,6 +184,7 @@ def write_attributes(root: Path, train: dict[int, Person], test: dict[int, Perso
 
 
 def struct(people: dict[int, Person], fields: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """One MATLAB structure of attributes, a column a person: values from 1, and the identities as text."""
     values: dict[str, list[int]] = {"age": [person.attributes["age"] + 1 for person in people.values()]}
     for name in BINARY:
         values[name] = [person.attributes[name] + 1 for person in people.values()]

@@ -10,6 +10,7 @@ import scipy.io
 
 
 def write_mat(path: Path, content: dict[str, Any], about: str) -> None:
+    """Write a MATLAB 5 file. Equal content gives equal bytes, which scipy alone does not do."""
     file = io.BytesIO()
     scipy.io.savemat(file, content, format="5")
     # scipy writes the time into the first 116 bytes, which hold free text: equal settings shall give equal bytes.

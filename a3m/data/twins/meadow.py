@@ -116,6 +116,7 @@ def perch(chance: list[float], ground: float) -> list[Shape]:
 
 
 def blend_ground(chance: list[float]) -> Colour:
+    """A colour of grass or sand, of the chances that were drawn for a background."""
     first, second = ((96, 116, 62), (152, 132, 100)) if chance[6] < 0.5 else ((136, 130, 120), (206, 202, 196))
     return tuple(a + chance[7] * (b - a) for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
 

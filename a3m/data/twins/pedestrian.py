@@ -65,6 +65,7 @@ def draw_pedestrian(person: Person, pose: Pose) -> list[Shape]:
 
 
 def torso(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """Chest and belly in the colour of the upper clothes."""
     shoulder, waist, hip = body_width(wear, pose)
     top, bottom = wear.neck - 0.005, wear.crotch
     middle = top + 0.62 * (bottom - top)
@@ -150,6 +151,7 @@ def arm(wear: Wardrobe, pose: Pose, *, far: bool) -> list[Shape]:
 
 
 def legs(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """Legs with what is worn on them, and shoes; the far one is darker."""
     dress, short = not wear.attributes["clothes"], bool(wear.attributes["down"])
     _, waist, hip = body_width(wear, pose)
     shapes: list[Shape] = []
@@ -215,6 +217,7 @@ def legs(wear: Wardrobe, pose: Pose) -> list[Shape]:
 
 
 def head(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """Face and hair, or the back of the head."""
     size = wear.head
     x = wear.stoop * 1.6 if pose.turn == "side" else 0.0
     centre = (x, size + 0.004)
@@ -248,6 +251,7 @@ def head(wear: Wardrobe, pose: Pose) -> list[Shape]:
 
 
 def long_hair(wear: Wardrobe, pose: Pose) -> list[Shape]:
+    """Hair that falls below the neck, for who has it."""
     size, length = wear.head, wear.neck + 0.05 + 0.08 * wear.traits["hair_volume"]
     x = wear.stoop * 1.6 if pose.turn == "side" else 0.0
     colour = shade(wear.hair, 0.93)

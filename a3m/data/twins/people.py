@@ -58,16 +58,20 @@ PEOPLE_A_SIGNATURE = (0.62, 0.28, 0.10)  # shares of signatures that one, two, t
 
 @dataclass(frozen=True)
 class Person:
+    """Somebody as the twin draws them: attributes that are labelled, traits that no label names, a family of look-alikes."""
+
     attributes: dict[str, int]
     traits: dict[str, float]
     family: int
 
 
 def signature_of(attributes: dict[str, int]) -> Signature:
+    """The values of all attributes in their order: people of one signature differ in traits alone."""
     return tuple(attributes[name] for name in ATTRIBUTES)
 
 
 def colour_pair(attributes: dict[str, int]) -> tuple[int, int]:
+    """(upper colour, lower colour), as indices."""
     return attributes["upper_colour"], attributes["lower_colour"]
 
 

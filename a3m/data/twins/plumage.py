@@ -10,6 +10,7 @@ BILL_LENGTHS = {"about_the_same_as_head": 0.21, "longer_than_head": 0.33, "short
 
 
 def value(bird: Bird, group: str) -> str:
+    """The name of the value that a bird has in a group of attributes."""
     return GROUPS[group][bird.attributes[group]]
 
 
@@ -42,6 +43,7 @@ def draw_bird_shapes(bird: Bird, frame: Frame, feet: tuple[Point, Point]) -> lis
 
 
 def tail(bird: Bird, frame: Frame) -> list[Shape]:
+    """The tail with its vane and the rump, in the shape that its attribute names."""
     root, length = frame.at(-0.85, -0.15), 0.24 + 0.2 * bird.traits["tail_length"]
     down = frame.tilt - 0.12
     back: Point = (-math.cos(down), math.sin(down))
@@ -72,6 +74,7 @@ def tail(bird: Bird, frame: Frame) -> list[Shape]:
 
 
 def leg(bird: Bird, frame: Frame, along: float, foot: Point, dim: float) -> list[Shape]:
+    """One leg from the body to the `foot` where it stands; `dim` darkens the far one."""
     colour = shade(bird.colour("leg_color"), dim)
     top = frame.at(along, 0.75)
     heel = (0.5 * (top[0] + foot[0]) - 0.03, 0.55 * (top[1] + foot[1]) - 0.05 * top[1])
@@ -86,6 +89,7 @@ def leg(bird: Bird, frame: Frame, along: float, foot: Point, dim: float) -> list
 
 
 def body(bird: Bird, frame: Frame) -> list[Shape]:
+    """Back, breast and belly."""
     back, breast, belly = (
         tone(bird, "back_color", "back_light"),
         tone(bird, "breast_color", "breast_light"),
@@ -144,6 +148,7 @@ def second_breast(bird: Bird) -> Colour:
 
 
 def wing(bird: Bird, frame: Frame) -> list[Shape]:
+    """The folded wing."""
     colour = tone(bird, "wing_color", "wing_light")
     tip = -1.0 - 0.35 * bird.traits["wing_length"]
     outline = [
@@ -190,6 +195,7 @@ def wing(bird: Bird, frame: Frame) -> list[Shape]:
 
 
 def bill(bird: Bird, frame: Frame) -> list[Shape]:
+    """The bill, in the shape and of the length that its attributes name."""
     length = BILL_LENGTHS[value(bird, "bill_length")] / frame.head_size
     shape = value(bird, "bill_shape")
     colour = blend((52, 48, 46), (222, 150, 60), bird.traits["bill_tone"])
@@ -232,6 +238,7 @@ def bill(bird: Bird, frame: Frame) -> list[Shape]:
 
 
 def head(bird: Bird, frame: Frame) -> list[Shape]:
+    """Head, eye and what is around it."""
     size = frame.head_size
     back, crown, throat = (
         tone(bird, "back_color", "back_light"),

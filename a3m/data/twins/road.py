@@ -120,6 +120,7 @@ def place(size: tuple[int, int], difficulty: float, rng: np.random.Generator) ->
 
 
 def whole(colour: Colour) -> tuple[int, int, int]:
+    """A colour in whole numbers, as Pillow wants it."""
     return int(colour[0]), int(colour[1]), int(colour[2])
 
 

@@ -45,6 +45,7 @@ class Region(NamedTuple):
 
 
 def check_difficulty(difficulty: float) -> None:
+    """Raises SettingsError for a twin.difficulty out of range."""
     if not 0.0 <= difficulty <= MOST_DIFFICULT:
         raise SettingsError(f"twin.difficulty={difficulty}: from 0 to {MOST_DIFFICULT:g}")
 
@@ -55,6 +56,7 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
+    """A colour made darker (factor < 1) or lighter, each channel at most 255."""
     red, green, blue = colour
     return (min(red * factor, 255.0), min(green * factor, 255.0), min(blue * factor, 255.0))
 
