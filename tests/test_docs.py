@@ -110,7 +110,7 @@ def test_a_stage_is_there(page: str, words: list[str]) -> None:
             assert word.partition("@")[0] in stages, word
     for flag, word in itertools.pairwise(words):
         if flag == "-S" and not word.startswith("defaults."):
-            config.load([word.removeprefix("+")], root=ROOT)
+            config.load([word.lstrip("+")], root=ROOT)
 
 
 def test_what_the_pages_name_in_the_text_is_there() -> None:
