@@ -30,6 +30,8 @@ from a3m.space import Point
 from a3m.state import Checkpoints, lease, write_atomically
 from a3m.work import job_of, perform, source_label
 
+MANY = 500  # trials whose predictions take a while to fetch
+
 
 def run(params: Params, root: Path, study: str, space: Sequence[Point], chosen: Point | None = None) -> None:
     """Bring a study to completion and write results/<study>.csv, results/<study>.runs.csv and results/<study>.samples.npz.
@@ -133,12 +135,18 @@ class _Call:
             cut_off = one.state in ("interrupted", "undelivered")
             if cut_off and one.found is not None and one.found.status == runs.RUNNING:
                 store.end(one.found.run_id, runs.KILLED)
+        done = {
+            one.trial.key: one.found for one in found if one.found is not None and one.found.status == runs.FINISHED
+        }
+        store.drop_doubles(self.experiment, {key: run.run_id for key, run in done.items()})
         rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
         if status == runs.FINISHED:  # after Ctrl-C nobody waits for the artifacts of a thousand trials
+            if len(done) >= MANY:
+                self.console.print(
+                    f"  {len(done)} trials: their predictions are fetched, for intervals over the test data"
+                )
             samples.gather(store, found, rows["source"].iloc[0], self.root / "results" / f"{self.study}.samples.npz")
-        store.join(
-            (one.found for one in found if one.found is not None and one.found.status == runs.FINISHED), self.study
-        )
+        store.join(done.values(), self.study)
         if status != runs.FINISHED:
             self.describe(found, status="interrupted")
         if self.is_open:

@@ -409,6 +409,20 @@ def test_runs_that_a_killed_driver_of_another_space_left_open_are_closed(project
     assert not held.path.exists()
 
 
+def test_a_run_that_a_slow_server_made_twice_is_deleted_and_no_other_is(project: Path) -> None:
+    store = runs.open_store("", project)
+    experiment = store.experiment("tiny", project)
+    made = {}
+    for name, key in (("finished", "a"), ("double", "a"), ("at work", "b"), ("with an epoch", "a"), ("no trial", None)):
+        tags = {"key": key} if key else {}
+        made[name] = store.client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    store.client.set_terminated(made["finished"])
+    store.client.log_metric(made["with an epoch"], "train/loss", 1.0)
+    store.drop_doubles(experiment, {"a": made["finished"]})
+    left = {run.info.run_name for run in store.client.search_runs([experiment])}
+    assert left == set(made) - {"double"}
+
+
 def test_a_trial_that_another_driver_left_open_but_trains_itself_stays_open(project: Path) -> None:
     store = runs.open_store("", project)
     experiment, state = store.experiment("tiny", project), project / ".a3m" / "state"

@@ -189,10 +189,20 @@ class Store:
 
         return self.ask(opened)
 
-    def running(self, experiment: str, tag: str, value: str) -> list[Found]:
-        """The runs of an experiment with this tag that are RUNNING."""
-        condition = f"tags.{_named(tag)} = {_quoted(value)} AND attributes.status = '{RUNNING}'"
+    def running(self, experiment: str, tag: str, value: str | None = None) -> list[Found]:
+        """The runs of an experiment with this tag, and this value if one is given, that are RUNNING."""
+        asked = "LIKE '%'" if value is None else f"= {_quoted(value)}"
+        condition = f"tags.{_named(tag)} {asked} AND attributes.status = '{RUNNING}'"
         return [_found(run, tag) for run in self._search([experiment], condition)]
+
+    def drop_doubles(self, experiment: str, finished: Mapping[str, str]) -> None:
+        """Delete runs that are RUNNING and empty beside the finished one of their key (`finished`: key -> run id).
+
+        A slow server may make a run that it was asked for after whoever asked gave up, and found none when it asked again.
+        """
+        for run in self.running(experiment, "key"):
+            if run.key in finished and run.run_id != finished[run.key] and not run.metrics:
+                self.ask(lambda client, run_id=run.run_id: client.delete_run(run_id))  # type: ignore[misc]
 
     def member(self, experiment: str, population: str, digest: str, member: int, parent: str) -> tuple[str, int]:
         """The run of a population's member, set running, else created -> (run id, when it started in ms). It has no key."""
