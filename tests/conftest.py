@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what reads a data set of full size, which takes seconds to lay out: marks on fixtures do nothing.
 
     Tests on several hosts take minutes: they run where they are asked for. Of tests in several processes (`make test`) one
-    process has all that start Ray, from the beginning: two Rays at a time starve each other. The others go by file, for their fixtures.
+    process has all that start Ray, from the beginning: two Rays at a time starve each other. The others go by file, for
+    their fixtures.
     """
     if "hosts" not in config.getoption("-m"):
         left_out = [item for item in items if item.get_closest_marker("hosts")]
