@@ -219,7 +219,8 @@ def test_a_list_names_settings_data_code_commit_and_every_seed():
     words = opened(shown, f"{mean:.1f} ± {half:.1f}")
     assert "3 runs of A3M (as written)" in words
     for fact in ("head.normalise_scores false", "trained on train+val for 8 epochs", "images 96 pixels high",
-                 "data dddddddddddd", "code cccccccccccc", "torch 2.14.1", "host worker-&lt;1&gt;", "device cpu (made-up, 1 thread)", "<td>350</td>",
+                 "data dddddddddddd", "code cccccccccccc", "torch 2.14.1", "host worker-&lt;1&gt;",
+                 "device cpu (made-up, 1 thread)", "<td>350</td>",
                  'title="0123456789abcdef0123456789abcdef01234567"', "1 min 2 s"):  # fmt: skip
         assert fact in words
     for key, value in zip(mine["key"], mine["test/rank1"], strict=True):
