@@ -87,6 +87,9 @@ class Host:
 
     def _connect(self, switch: int) -> None:
         first = str(self.first)
+        # The kernel takes the network of a host that died away when it has the time for it.
+        with contextlib.suppress(AssertionError):
+            _ip("link", "del", self._port, inside=switch)
         _ip("link", "add", "eth0", "netns", first, "type", "veth", "peer", "name", self._port, "netns", str(switch))
         _ip("link", "set", self._port, "master", "br0", "up", inside=switch)
         _ip("addr", "add", f"{self.address}/24", "dev", "eth0", inside=self.first)
