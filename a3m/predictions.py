@@ -32,6 +32,7 @@ AVERAGE_PRECISION = ("average_precision", "average_precision_trapezoid", "rerank
 UNITS = {"classification": "images", "re-identification": "identities", "retrieval": "classes"}  # what is resampled
 ABSENT = -1  # a trial that has no such measure; an image that has no label for an attribute
 KEPT = "correct, attributes"  # what is kept of a classification; a file that says otherwise is asked for anew
+FEW = 1000  # trials up to which attributes are kept: those of 10,000 would not fit into a driver's memory
 
 Measures = dict[str, npt.NDArray[Any]]  # name -> (N,)
 
@@ -50,16 +51,18 @@ def gather(store: runs.Store, finished: Sequence[Planned], path: Path) -> None:
     known = read(path)
     if any(one.trial.data != known.about.get("data") for one in finished):
         known = Gathered()
-    found = Gathered(known.about, known.labels)
-    if found.about:
-        found.about = known.about | {"kept": KEPT}
+    kept = KEPT if len(finished) <= FEW else "correct"
+    if kept != KEPT:
+        known.trials = {key: _without_attributes(measures) for key, measures in known.trials.items()}
+    same = kept in known.about.get("kept", "")
+    found = Gathered(known.about | {"kept": kept} if known.about else {}, known.labels)
     with tempfile.TemporaryDirectory() as folder:
         for one in sorted(finished, key=lambda one: one.trial.key):
             key = one.trial.key
             measures = known.trials.get(key)
-            if (measures is None or known.about.get("kept") != KEPT) and one.found is not None:
+            if (measures is None or not same) and one.found is not None:
                 file = store.fetch(one.found.run_id, FILE, Path(folder))
-                measures = _add(found, one, pd.read_parquet(file)) if file is not None else measures
+                measures = _add(found, one, pd.read_parquet(file), kept) if file is not None else measures
             if measures is not None:
                 found.trials[key] = measures
     write_atomically(path, _bytes(found))
@@ -81,17 +84,18 @@ def read(path: Path) -> Gathered:
     return Gathered(about, labels, trials)
 
 
-def _add(found: Gathered, one: Planned, frame: pd.DataFrame) -> Measures | None:
+def _add(found: Gathered, one: Planned, frame: pd.DataFrame, kept: str) -> Measures | None:
     """The measures of one trial; None for a trial that was tested on other images than the first."""
     images = hashlib.sha256("\n".join(map(str, frame["id"])).encode()).hexdigest()[:16]
     if not found.about:
         task = Pack(Path(one.trial.pack)).description["task"]
-        found.about |= {"task": task, "unit": UNITS[task], "data": one.trial.data, "images": images, "kept": KEPT}
+        found.about |= {"task": task, "unit": UNITS[task], "data": one.trial.data, "images": images, "kept": kept}
         found.labels = frame["label"].to_numpy(np.int32)
     if images != found.about["images"]:
         return None
     if found.about["task"] == "classification":
-        return {"correct": _equal(frame["prediction"], frame["label"])} | _attributes(frame)
+        correct = {"correct": _equal(frame["prediction"], frame["label"])}
+        return correct | _attributes(frame) if kept == KEPT else correct
     ranks = {name: frame[name].to_numpy(np.int32) for name in FIRST_MATCH if name in frame}
     # Half the bytes of float64; a mean of thousands is then right to seven digits, and is compared with the run's own.
     return ranks | {name: frame[name].to_numpy(np.float32) for name in AVERAGE_PRECISION if name in frame}
@@ -108,6 +112,10 @@ def _attributes(frame: pd.DataFrame) -> Measures:
         )
         for name in names
     }
+
+
+def _without_attributes(measures: Measures) -> Measures:
+    return {name: values for name, values in measures.items() if not name.startswith("attribute.")}
 
 
 def _equal(said: pd.Series, true: pd.Series) -> npt.NDArray[np.int8]:

@@ -149,6 +149,20 @@ def test_a_file_of_before_attributes_were_kept_is_asked_for_anew_once_and_loses_
     assert store.fetched == fetched
 
 
+def test_of_very_many_trials_attributes_are_not_kept(tmp_path, packed, monkeypatch):
+    monkeypatch.setattr(predictions, "FEW", 1)
+    path, store = tmp_path / "file", Outputs(tmp_path)
+    trials = [finished(tmp_path, key, with_attributes([1, 0, 0], [2, 2, 0])) for key in "ab"]
+    for asked, kept, fetched in (
+        (trials[:1], {"correct", "attribute.hat", "attribute.bag"}, 1),
+        (trials, {"correct"}, 2),
+        (trials[1:], {"correct", "attribute.hat", "attribute.bag"}, 3),
+    ):
+        predictions.gather(store, asked, path)
+        assert set(predictions.read(path).trials[asked[-1].trial.key]) == kept
+        assert store.fetched == fetched
+
+
 # --- what the report reads ----------------------------------------------------------------------------------------------
 
 
