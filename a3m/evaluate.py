@@ -109,13 +109,15 @@ def rerank_identify(
     """reranked/rank1/5/10/20, reranked/mAP, reranked/mAP_trapezoid of re-ranked distances (Q, G), by the same protocol.
 
     distances: of a3m.metrics.rerank.k_reciprocal, junk (-1) left out of the gallery before. The frame's columns go beside
-    those of re_identify, which counts the same queries: reranked.nearest, reranked.average_precision, reranked.first_match.
+    those of re_identify, which counts the same queries: reranked.nearest, reranked.average_precision,
+    reranked.average_precision_trapezoid, reranked.first_match.
     """
     scores = score_reid_distances(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, ranks=RANKS)
     frame = pd.DataFrame(
         {
             "reranked.nearest": _at(_ids(gallery_names, len(as_numpy(gallery_ids))), scores.nearest),
             "reranked.average_precision": scores.average_precision_rectangular,
+            "reranked.average_precision_trapezoid": scores.average_precision_trapezoid,
             "reranked.first_match": scores.first_match,
         }
     )

@@ -28,7 +28,9 @@ from a3m.state import write_atomically
 
 FILE = "predictions.parquet"
 FIRST_MATCH = ("first_match", "reranked.first_match")  # ranks from 1, 0 = none or skipped
-AVERAGE_PRECISION = ("average_precision", "average_precision_trapezoid", "reranked.average_precision")
+AVERAGE_PRECISION = tuple(
+    f"{lists}average_precision{formula}" for lists in ("", "reranked.") for formula in ("", "_trapezoid")
+)
 UNITS = {"classification": "images", "re-identification": "identities", "retrieval": "classes"}  # what is resampled
 ABSENT = -1  # a trial that has no such measure; an image that has no label for an attribute
 KEPT = "correct, attributes"  # what is kept of a classification; a file that says otherwise is asked for anew

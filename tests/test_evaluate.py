@@ -284,7 +284,8 @@ def test_re_ranked_distances_are_scored_by_the_same_protocol():
     }  # fmt: skip
     assert frame["reranked.nearest"].tolist() == ["g1", "g0"]
     assert frame["reranked.first_match"].tolist() == [1, 0]
-    np.testing.assert_array_equal(frame["reranked.average_precision"], [1, np.nan])
+    for formula in ("", "_trapezoid"):
+        np.testing.assert_array_equal(frame[f"reranked.average_precision{formula}"], [1, np.nan])
     rng = np.random.default_rng(0)
     people = rng.integers(1, 5, 9), rng.integers(-1, 5, 40), rng.integers(0, 3, 9), rng.integers(0, 3, 40)
     distances = rng.random((9, 40)).astype(np.float32)
@@ -292,6 +293,7 @@ def test_re_ranked_distances_are_scored_by_the_same_protocol():
     metrics, frame = rerank_identify(distances, *people)
     assert (metrics["reranked/mAP"], metrics["reranked/rank5"]) == (expected.map_rectangular, expected.rank[5])
     assert metrics["reranked/mAP_trapezoid"] == expected.map_trapezoid
+    assert frame["reranked.average_precision_trapezoid"].mean() == pytest.approx(expected.map_trapezoid)
     assert frame["reranked.nearest"].tolist() == expected.nearest.tolist()
 
 

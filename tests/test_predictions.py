@@ -103,7 +103,8 @@ def test_a_file_that_cannot_be_read_is_written_anew(tmp_path, packed, content):
 def test_ranks_and_average_precision_are_kept_and_a_trial_without_re_ranking_has_none(tmp_path, packed):
     packed["task"] = "re-identification"
     frame = pd.DataFrame({"id": ["x", "y"], "label": [4, 9], "first_match": [1, 7], "average_precision": [1.0, 0.25]})
-    again = frame.assign(**{"reranked.first_match": [2, 3], "reranked.average_precision": [0.5, 1 / 3]})
+    reranked = {"first_match": [2, 3], "average_precision": [0.5, 1 / 3], "average_precision_trapezoid": [0.25, 0.25]}
+    again = frame.assign(**{f"reranked.{name}": values for name, values in reranked.items()})
     trials = [finished(tmp_path, "a", frame), finished(tmp_path, "b", again)]
     predictions.gather(Outputs(tmp_path), trials, tmp_path / "file")
     found = predictions.read(tmp_path / "file")
@@ -111,6 +112,7 @@ def test_ranks_and_average_precision_are_kept_and_a_trial_without_re_ranking_has
     assert set(found.trials["a"]) == {"first_match", "average_precision"}
     assert found.trials["b"]["reranked.first_match"].tolist() == [2, 3]
     np.testing.assert_allclose(found.trials["b"]["reranked.average_precision"], [0.5, 1 / 3], rtol=1e-7)
+    assert found.trials["b"]["reranked.average_precision_trapezoid"].tolist() == [0.25, 0.25]
 
 
 def with_attributes(hat: list[int], bag: list[int]) -> pd.DataFrame:
