@@ -64,4 +64,4 @@ ui: venv
 	a3m ui port=$(PORT)
 
 bench: venv
-	for name in head training_loop rerank twins pack sweep page; do python benchmarks/$$name.py || exit 1; done
+	for name in head training_loop rerank twins pack sweep page scale; do python benchmarks/$$name.py || exit 1; done

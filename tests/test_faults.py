@@ -369,7 +369,9 @@ def test_ctrl_c(sweep: Study, undisturbed: dict[str, bytes], trained: Trained, t
             trials, studies = sweep.runs()
             assert not [run for run in trials + studies if run.status == "RUNNING"], "it ends cleanly"
         before = finished_runs(sweep)
-        assert "interrupted, continued" in sweep.start().finished()
+        said = sweep.start().finished()
+        # A driver that is ended at once leaves its workers to notice that: until their leases run out they may be at work.
+        assert "interrupted, continued" in said or (times == 2 and "being trained by another process" in said), said
     note(
         f"Ctrl-C {'once' if times == 1 else 'twice'}", took["seconds"], trained, ended_after=round(ending["seconds"], 1)
     )
