@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -523,6 +525,27 @@ def test_two_drivers_ask_for_the_same_study_at_once(
 
 
 # --- the basics of several hosts --------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_mlflow_lists_runs_on_another_machine_and_for_no_other_page(
+    undisturbed: dict[str, bytes], services: tuple[Cluster, Tracking]
+) -> None:
+    """A browser sends the page's own address as Origin with a search; MLflow then refuses what it was not told of."""
+    tracking = services[1]
+    asked = {"experiment_ids": ["1"], "max_results": 1}
+    for origin, status in ((tracking.uri, 200), ("http://elsewhere.example", 403)):
+        request = urllib.request.Request(
+            f"{tracking.uri}/ajax-api/2.0/mlflow/runs/search",
+            json.dumps(asked).encode(),
+            {"Content-Type": "application/json", "Origin": origin},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                said, code = json.load(answer), answer.status
+        except urllib.error.HTTPError as error:
+            said, code = {}, error.code
+        assert code == status
+        assert bool(said.get("runs")) == (status == 200)
 
 
 def test_a_driver_elsewhere_is_rays_client(sweep: Study, undisturbed: dict[str, bytes], trained: Trained) -> None:

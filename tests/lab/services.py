@@ -194,7 +194,7 @@ class Tracking:
     def start_server(self, *, wait: bool = True) -> None:
         command = [
             MLFLOW, "server", "--host", self.host.address, "--port", str(self.port), "--workers", "1",
-            "--allowed-hosts", f"{self.host.address}:{self.port}",
+            "--allowed-hosts", f"{self.host.address}:{self.port}", "--cors-allowed-origins", self.uri,
             "--backend-store-uri", f"postgresql+psycopg2://mlflow@/mlflow?host={self.inside}",
             "--serve-artifacts", "--artifacts-destination", str(self.host.home / "artifacts"),
         ]  # fmt: skip
