@@ -60,6 +60,8 @@ def train_changing(trial: Trial, report: Report | None = None, held: Lease | Non
             metrics = train(placed(trial, settings, trial.key), until(None if last else end, report), held)
         except Boundary:
             continue
+    if held is not None:
+        held.check()
     _name_outputs(trial)
     return metrics
 

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,26 +117,42 @@ class Lease:
         return True
 
     def check(self) -> None:
-        """Raise LeaseLost unless the record still carries our token."""
-        if (_read(self.path) or {}).get("token") != self.token:
-            raise LeaseLost(f"{self.path.stem}: another process has taken this trial over")
+        """Raise LeaseLost unless the record still carries our token. Raises StoreError where it cannot be read."""
+        for pause in (1, 4, None):
+            try:
+                if self._is_ours():
+                    return
+                raise LeaseLost(f"{self.path.stem}: another process has taken this trial over")
+            except OSError as error:
+                if pause is None:
+                    raise StoreError(
+                        f"{self.path}: cannot be read ({error.strerror}): is store.state there?"
+                    ) from error
+                time.sleep(pause)
 
     def release(self) -> None:
         """Give the lease back; somebody else's stays."""
         self._stop.set()
-        with _locked(self.path.parent):
-            if (_read(self.path) or {}).get("token") == self.token:
+        with _locked(self.path.parent), suppress(OSError):  # it runs out by itself
+            if self._is_ours():
                 self.path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """Whether the record carries our token. Raises OSError where it is there and cannot be read: it may be ours."""
+        try:
+            return bool(json.loads(self.path.read_text()).get("token") == self.token)
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _renew(self) -> None:
         while not self._stop.wait(EXPIRY_SECONDS / 6):
             try:
                 with _locked(self.path.parent):
-                    if self._stop.is_set() or (_read(self.path) or {}).get("token") != self.token:
+                    if self._stop.is_set() or not self._is_ours():
                         return
                     self._write()
             except (OSError, StoreError):
-                continue  # a full disk, a share that is away for a moment: the record still has five more chances
+                continue  # a full disk, a share that is away for a moment: there are more chances before the record expires
 
     def _write(self) -> None:
         process = psutil.Process()

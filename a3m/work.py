@@ -178,8 +178,10 @@ def _trained(
             runs.NOTE: notes.trial(job["name"], trial.settings, job["source"], metrics),
             "device": machine.device(trial.settings["train"]["device"], trial.settings["train"]["threads"]),
         }
+        held.check()  # each of these writes into the trial's outputs
         if undrawn := shown.write(trial.outputs, pack, metrics):
             tags["shown"] = f"not drawn: {undrawn}"[:500]
+        held.check()
         package.write(trial.outputs, pack)
     except (StoreError, MemoryError, KeyboardInterrupt):
         raise

@@ -1,10 +1,13 @@
 """Checkpoints and leases: damage, truncation, owners that died."""
 
+import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,3 +87,59 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         state.Checkpoints(tmp_path / "file" / "k").save(1, {})
     with pytest.raises(StoreError, match=r"store\.state"), state.lease(tmp_path / "file", "k"):
         pass
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A share that is away for so many reads as the list says."""
+    left, read = [0], Path.read_text
+
+    def away(path: Path, *given: Any) -> str:
+        if path.suffix == ".json" and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, *given)
+
+    monkeypatch.setattr(Path, "read_text", away)
+    monkeypatch.setattr(state.time, "sleep", lambda seconds: None)
+    return left
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_is_not_lost(tmp_path: Path, unreadable: list[int]) -> None:
+    lease = state.Lease(tmp_path / "k.json")
+    assert lease.try_acquire()
+    unreadable[0] = 2
+    lease.check()
+    unreadable[0] = 10
+    with pytest.raises(StoreError, match="Stale file handle") as raised:
+        lease.check()
+    assert not isinstance(raised.value, state.LeaseLost)
+    unreadable[0] = 0
+    lease.release()
+
+
+@pytest.mark.parametrize("away", [OSError(errno.ENOSPC, "No space left"), StoreError("not writable"), None])
+def test_a_lease_is_renewed_after_its_disk_was_full_or_away_and_ends_when_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: Exception | None
+) -> None:
+    lease, renewed, write = state.Lease(tmp_path / "k.json"), threading.Event(), state.Lease._write
+    monkeypatch.setattr(state, "EXPIRY_SECONDS", 0.06)
+    failures = [away] if away else []
+
+    def failing(self: state.Lease) -> None:
+        if failures and threading.current_thread() is not threading.main_thread():
+            raise failures.pop()
+        write(self)
+        if threading.current_thread() is not threading.main_thread():
+            renewed.set()
+
+    monkeypatch.setattr(state.Lease, "_write", failing)
+    before = set(threading.enumerate())
+    assert lease.try_acquire()
+    (thread,) = set(threading.enumerate()) - before
+    assert renewed.wait(20)
+    with state._locked(tmp_path):
+        (tmp_path / "k.json").write_text(json.dumps({"token": "another"}))
+    thread.join(20)
+    assert not thread.is_alive()
+    assert json.loads((tmp_path / "k.json").read_text()) == {"token": "another"}
