@@ -34,12 +34,24 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "search.algorithm": ("tpe", "random", "pbt"),
     "search.scheduler": ("asha", "none"),
     "search.mode": ("max", "min"),
+    "train.device": ("auto", "cpu", "cuda"),
 }
 POSITIVE = (
     "data.height", "data.width", "head.d", "train.epochs", "train.batch_size", "train.learning_rate", "train.threads",
     "train.checkpoint_every", "cluster.cpus_per_trial", "test.k1", "test.k2",
     "search.trials", "search.grace", "search.interval",
 )  # fmt: skip
+# From the first number on, up to the second one, or less than that.
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "seed": (0, math.inf, False),
+    "loss.alpha": (0, math.inf, False),
+    "loss.beta": (0, math.inf, False),
+    "loss.label_smoothing": (0, 1, False),
+    "head.dropout": (0, 1, False),
+    "train.momentum": (0, 1, False),
+    "train.weight_decay": (0, math.inf, False),
+    "test.lambda_": (0, 1, True),
+}
 # Of `train.changes`: neither the network nor the shape of the optimiser's state depends on these.
 CHANGING = (
     "loss.alpha", "loss.beta", "loss.label_smoothing", "train.learning_rate", "train.weight_decay", "train.momentum",
@@ -59,6 +71,11 @@ def check(params: Params) -> Params:
     for path in POSITIVE:
         if get(params, path) <= 0:
             raise SettingsError(f"{path}={get(params, path)}: must be greater than 0")
+    for path, (least, most, inclusive) in RANGES.items():
+        value = get(params, path)
+        if value is not None and not (least <= value < most or (inclusive and value == most)):
+            upper = "" if most == math.inf else f" and {'at most' if inclusive else 'less than'} {most:g}"
+            raise SettingsError(f"{path}={value:g}: must be at least {least:g}{upper}")
     for section in fields(params):
         for name, value in (
             vars(getattr(params, section.name)).items() if is_dataclass(getattr(params, section.name)) else ()
@@ -85,6 +102,8 @@ def check(params: Params) -> Params:
     for name, seeds in seeds_of_studies(params).items():
         if not seeds or len(set(seeds)) < len(seeds):
             raise SettingsError(f"{name}={seeds}: at least one, each once")
+        if min(seeds) < 0:
+            raise SettingsError(f"{name}={seeds}: a seed is not negative")
     if not 0 <= params.data.missing_limit <= 1:
         raise SettingsError(f"data.missing_limit={params.data.missing_limit}: a share from 0 to 1")
     gpus = params.cluster.gpus_per_trial

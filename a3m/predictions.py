@@ -56,7 +56,7 @@ def gather(store: runs.Store, finished: Sequence[Planned], path: Path) -> None:
     kept = KEPT if len(finished) <= FEW else "correct"
     if kept != KEPT:
         known.trials = {key: _without_attributes(measures) for key, measures in known.trials.items()}
-    same = kept in known.about.get("kept", "")
+    same = known.about.get("task") != "classification" or kept in known.about.get("kept", "correct")
     found = Gathered(known.about | {"kept": kept} if known.about else {}, known.labels)
     with tempfile.TemporaryDirectory() as folder:
         for one in sorted(finished, key=lambda one: one.trial.key):

@@ -27,7 +27,7 @@ from a3m.plan import TRAINED, Planned, expand, lacking, look_up, print_plan, sto
 from a3m.record import notes, recording, registry, runs
 from a3m.settings import Params
 from a3m.space import Point
-from a3m.state import Checkpoints, lease, write_atomically
+from a3m.state import Checkpoints, holder, lease, write_atomically
 from a3m.work import job_of, perform, source_label
 
 MANY = 500  # trials whose predictions take a while to fetch
@@ -138,8 +138,13 @@ class _Call:
         done = {
             one.trial.key: one.found for one in found if one.found is not None and one.found.status == runs.FINISHED
         }
-        store.drop_doubles(self.experiment, {key: run.run_id for key, run in done.items()})
         rows = write_results(self.params, self.root, self.study, found, store.uri, self.parent)
+        try:
+            store.drop_doubles(
+                self.experiment, {key: run.run_id for key, run in done.items() if run.key == key and self._is_free(key)}
+            )
+        except StoreError as error:  # such as a user who may not delete
+            self.console.print(f"  a run that was made twice stays: {str(error).splitlines()[0]}")
         if status == runs.FINISHED:  # after Ctrl-C nobody waits for the artifacts of a thousand trials
             if len(done) >= MANY:
                 self.console.print(
@@ -153,6 +158,10 @@ class _Call:
             complete = all(one.state in ("finished", "older") for one in found)
             store.end(self.parent, runs.FAILED if status == runs.FINISHED and not complete else status)
         return found, rows
+
+    def _is_free(self, key: str) -> bool:
+        """Whether nobody trains the trial now."""
+        return holder((self.root / self.params.store.state).resolve() / "leases" / f"{key}.json") is None
 
     def describe(self, found: Sequence[Planned], *, registered: str = "", status: str = "") -> None:
         """Write into the study's run what came out, and give it the inputs of its trials."""

@@ -151,6 +151,16 @@ def test_a_file_of_before_attributes_were_kept_is_asked_for_anew_once_and_loses_
     assert store.fetched == fetched
 
 
+def test_only_a_classification_is_asked_for_its_attributes(tmp_path, packed, monkeypatch):
+    packed["task"] = "re-identification"
+    monkeypatch.setattr(predictions, "FEW", 1)
+    frame = pd.DataFrame({"id": ["x", "y"], "label": [4, 9], "first_match": [1, 7], "average_precision": [1.0, 0.25]})
+    trials, store = [finished(tmp_path, key, frame) for key in "ab"], Outputs(tmp_path)
+    predictions.gather(store, trials, tmp_path / "file")
+    predictions.gather(store, trials[:1], tmp_path / "file")
+    assert store.fetched == 2
+
+
 def test_of_very_many_trials_attributes_are_not_kept(tmp_path, packed, monkeypatch):
     monkeypatch.setattr(predictions, "FEW", 1)
     path, store = tmp_path / "file", Outputs(tmp_path)
@@ -305,6 +315,8 @@ def test_attributes_that_do_not_give_the_results_are_refused(tmp_path):
         right = np.random.default_rng(5).random((len(results), 60)) < 0.7
         made.arrays[f"attribute.{name.removeprefix(reader.ATTRIBUTE)}"] = right.astype(np.int8)
         results[name] = right.mean(axis=1)
+        gone = made.arrays[f"attribute.{name.removeprefix(reader.ATTRIBUTE)}"]
+    gone[1] = -1  # a trial whose run has its predictions no longer
     path = written(tmp_path / "s.predictions.npz", made, results)
     assert reader.read(path, r.check(results)) is not None
     results.loc[0, name] += 0.01

@@ -409,6 +409,16 @@ def test_runs_that_a_killed_driver_of_another_space_left_open_are_closed(project
     assert not held.path.exists()
 
 
+def test_of_a_run_that_was_made_twice_the_one_with_epochs_counts(project: Path) -> None:
+    store = runs.open_store("", project)
+    experiment = store.experiment("tiny", project)
+    made = [store.client.create_run(experiment, start_time=1000, tags={"key": "a"}).info.run_id for _ in range(4)]
+    for one in made:
+        store.client.log_metric(one, "train/loss", 1.0, 1)
+        assert store.find(experiment)["a"].run_id == one
+        store.client.delete_run(one)
+
+
 def test_a_run_that_a_slow_server_made_twice_is_deleted_and_no_other_is(project: Path) -> None:
     store = runs.open_store("", project)
     experiment = store.experiment("tiny", project)
@@ -419,8 +429,9 @@ def test_a_run_that_a_slow_server_made_twice_is_deleted_and_no_other_is(project:
     store.client.set_terminated(made["finished"])
     store.client.log_metric(made["with an epoch"], "train/loss", 1.0)
     store.drop_doubles(experiment, {"a": made["finished"]})
-    left = {run.info.run_name for run in store.client.search_runs([experiment])}
-    assert left == set(made) - {"double"}
+    left = {run.info.run_name: run.info.status for run in store.client.search_runs([experiment])}
+    assert set(left) == set(made) - {"double"}
+    assert {name for name, status in left.items() if status == runs.RUNNING} == {"at work", "no trial"}
 
 
 def test_a_trial_that_another_driver_left_open_but_trains_itself_stays_open(project: Path) -> None:

@@ -93,7 +93,7 @@ class Recorder:
     ) -> None:
         """Start the trial's run, or continue the one that it has, after `done` epochs.
 
-        `inputs`: its data, of a3m.inputs. `note`: its description until it has finished.
+        `inputs`: its data, of a3m.record.inputs. `note`: its description until it has finished.
         """
         tags = {
             "key": trial.key,

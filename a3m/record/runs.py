@@ -196,12 +196,17 @@ class Store:
         return [_found(run, tag) for run in self._search([experiment], condition)]
 
     def drop_doubles(self, experiment: str, finished: Mapping[str, str]) -> None:
-        """Delete runs that are RUNNING and empty beside the finished one of their key (`finished`: key -> run id).
+        """Delete runs that are RUNNING beside the finished one of their key (`finished`: key -> run id); one with metrics is ended.
 
-        A slow server may make a run that it was asked for after whoever asked gave up, and found none when it asked again.
+        A slow server may make a run that it was asked for after whoever asked gave up, and found none when it asked again. Only
+        for keys that nobody trains.
         """
         for run in self.running(experiment, "key"):
-            if run.key in finished and run.run_id != finished[run.key] and not run.metrics:
+            if run.key not in finished or run.run_id == finished[run.key]:
+                continue
+            if run.metrics:
+                self.end(run.run_id, KILLED)
+            else:
                 self.ask(lambda client, run_id=run.run_id: client.delete_run(run_id))  # type: ignore[misc]
 
     def member(self, experiment: str, population: str, digest: str, member: int, parent: str) -> tuple[str, int]:
@@ -351,9 +356,10 @@ def _found(run: Any, tag: str) -> Found:
     )  # fmt: skip
 
 
-def _rank(found: Found) -> tuple[bool, float]:
+def _rank(found: Found) -> tuple[bool, float, bool]:
+    """The first that finished, else the one that began last; of two that a slow server made of one, that which has epochs."""
     finished = found.status == FINISHED
-    return not finished, (found.ended or 0.0) if finished else -found.started
+    return not finished, (found.ended or 0.0) if finished else -found.started, not found.metrics
 
 
 def open_store(uri: str, root: Path, patience: float = 0.0, tell: Callable[[str], None] | None = None) -> Store:

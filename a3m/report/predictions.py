@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from a3m.errors import DataError
-from a3m.report.statistics import RESAMPLES, Range, Reals, bootstrap_means, mcnemar_p, middle
+from a3m.report.statistics import Range, Reals, bootstrap_means, mcnemar_p, middle
 
 RERANKED = "reranked."
 FRACTIONS = {  # metric -> the array that its mean over the test images is of
@@ -104,20 +104,18 @@ class Predictions:
             return None
         places = [self.place[key] for key in keys]
         weight_R = np.array([1 / len(ours)] * len(ours) + [-1 / len(reference)] * len(reference))
-        total_B = np.zeros(RESAMPLES)
+        columns = []
         for name in names:
             values_RN = self.values(ATTRIBUTE + name)
             if values_RN is None:
                 return None
             chosen_RN = values_RN[places]
             labelled_N = np.isfinite(chosen_RN).all(axis=0)
-            difference_N = weight_R @ np.where(labelled_N, chosen_RN, 0)
-            # The share of labelled images in a resample is drawn with it: sums over both, then their ratio.
-            means_B2 = bootstrap_means(np.stack([difference_N, labelled_N.astype(float)], axis=1), self.groups_N)
-            if not (means_B2[:, 1] > 0).all():
-                return None
-            total_B += means_B2[:, 0] / means_B2[:, 1]
-        return middle(total_B / len(names))
+            columns += [weight_R @ np.where(labelled_N, chosen_RN, 0), labelled_N.astype(float)]
+        # The share of labelled images in a resample is drawn with it: sums over both, then their ratio.
+        means_BC = bootstrap_means(np.stack(columns, axis=1), self.groups_N)
+        differences_BK, shares_BK = means_BC[:, ::2], means_BC[:, 1::2]
+        return middle((differences_BK / shares_BK).mean(axis=1)) if (shares_BK > 0).all() else None
 
     def interval(self, keys: Sequence[str], metric: str, *, reranked: bool = False) -> Range | None:
         """Of the mean over these trials; None for a metric that is no mean over images, and where predictions are not here."""
@@ -180,7 +178,8 @@ def _check(found: Predictions, results: pd.DataFrame, path: Path, again: str) ->
         chosen = values_RN[[found.place[key] for key in keys]]
         defined = np.isfinite(chosen)
         means = np.where(defined, chosen, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-        off = np.abs(means - finished.loc[keys, metric].to_numpy(float)) > TOLERANCE  # NaN: not measured, not compared
+        # NaN: not measured, not compared; no answer at all: the run has its predictions no longer.
+        off = defined.any(axis=1) & (np.abs(means - finished.loc[keys, metric].to_numpy(float)) > TOLERANCE)
         if off.any():
             key = keys[int(np.argmax(off))]
             raise DataError(f"{path}: trial {key} has another {metric} there than in the results; {again}")
