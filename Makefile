@@ -27,9 +27,12 @@ $(READY): pyproject.toml constraints.txt
 repro: venv
 	dvc repro
 
-# In two processes: one for all tests that start Ray, one for the others (tests/conftest.py).
+# The tests that start Ray one after another, since two Rays at a time starve each other, and beside them the others.
 test: venv lint
-	pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	@echo "pytest: tests that start Ray (shown as they run), and the others beside them (shown after them)"
+	@pytest -q -m "not cluster" > $(VENV)/others.log 2>&1 & others=$$!; \
+	pytest -q -m cluster; on_ray=$$?; \
+	wait $$others; rest=$$?; cat $(VENV)/others.log; exit $$((on_ray | rest))
 
 # Every fault of docs/reliability.md, really done. FAULTS="-k worker" runs a part. Without namespaces: processes, and it says so.
 FAULTS ?=

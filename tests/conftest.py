@@ -12,13 +12,10 @@ os.environ["HF_HUB_OFFLINE"] = (
 SHARED = Path(os.environ.get("A3M_SHARED", Path(__file__).parents[2] / "shared"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what reads a data set of full size, which takes seconds to lay out: marks on fixtures do nothing.
 
-    Tests on several hosts take minutes: they run where they are asked for. Of tests in several processes (`make test`) one
-    process has all that start Ray, from the beginning: two Rays at a time starve each other. The others go by file, for
-    their fixtures.
+    Tests on several hosts take minutes: they run where they are asked for.
     """
     if "hosts" not in config.getoption("-m"):
         left_out = [item for item in items if item.get_closest_marker("hosts")]
@@ -27,9 +24,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if {"real_names", "real_files"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        on_ray = item.get_closest_marker("cluster") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
 @pytest.fixture(scope="session")
