@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import io
 import os
-import pickle
 import resource
 import sqlite3
 import subprocess
@@ -35,14 +34,14 @@ from a3m import cost, plan, study, work
 from a3m.cluster import jobs
 from a3m.cluster.session import connected
 from a3m.record import recording, runs
-from a3m.settings import Cluster, Params, Train
+from a3m.settings import Cluster, Head, Params, Train
 
 MEASURED = 12  # metrics of a finished run
 
 
 # In a process of its own: it brings torch, which a driver does not hold.
 PACKED = """
-import pickle, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import tiny
@@ -50,7 +49,6 @@ folder = Path(sys.argv[2])
 tiny.write_pack(folder)
 for path in (folder / "packed").iterdir():
     path.rename(folder / path.name)
-(folder / "settings").write_bytes(pickle.dumps(tiny.params()))
 """
 
 
@@ -59,7 +57,9 @@ def project(root: Path) -> Params:
     folder = root / "data" / "prepared" / "tiny"
     tests = str(Path(__file__).parents[1] / "tests")
     subprocess.run([sys.executable, "-c", PACKED, tests, str(folder)], check=True)
-    params: Params = pickle.loads((folder / "settings").read_bytes())
+    train = Train(epochs=2, batch_size=8, optimiser="adamw", schedule="cosine", learning_rate=3e-3, device="cpu")
+    params = Params(head=Head(d=8, normalise_scores=True), train=train)
+    params.dataset.name = "tiny"
     params.ablation.seeds = [0]
     return params
 

@@ -80,7 +80,8 @@ def clean_process(uri: str, images: list[bytes], folder: Path, **environment: st
     ran = subprocess.run(
         [sys.executable, "-c", CLEAN, uri], input=json.dumps([base64.b64encode(image).decode() for image in images]),
         capture_output=True, text=True, cwd=folder, check=False,
-        env={**os.environ, "PYTHONPATH": str(hidden), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **environment},
+        env=os.environ | {"PYTHONPATH": str(hidden), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+        | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,  # else model.py leaves its bytecode in the model
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
     return json.loads(ran.stdout.strip().splitlines()[-1])
