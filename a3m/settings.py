@@ -55,7 +55,7 @@ class Data:
     split: str = "paper"  # CompCars: paper (the authors' lists) | released | random
     bins: int = 6  # CompCars: quantile bins of maximum speed and displacement
     manifest: str = "manifest.csv"  # own data: the CSV below data/raw/manifest
-    crop_box: bool = False  # crop every image to its box, which the data set must have
+    crop_box: bool = False  # crop every image that has a box to it
     height: int = 96  # pixels, what the network sees
     width: int = 48  # pixels, what the network sees
     margin: float = 8 / 7  # packed size / network size: room for random crops; the test crop is the centre

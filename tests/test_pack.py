@@ -260,12 +260,6 @@ def write_many(table: pd.DataFrame, root: Path, out: Path, progress: packing.Pro
     return packing.write(table, DESCRIPTION | {"attributes": {}}, None, root, data, out, progress)
 
 
-def test_a_data_set_without_boxes_cannot_be_cropped_to_them(tmp_path: Path) -> None:
-    table = many(tmp_path, 2).assign(**{name: pd.array([None] * 2, "Float64") for name in "xywh"})
-    with pytest.raises(DataError, match=r"data\.crop_box=true: no image of .* has a box"):
-        write_many(table, tmp_path, tmp_path / "out")
-
-
 class Stop(BaseException):
     """Like Ctrl-C, at a known moment."""
 

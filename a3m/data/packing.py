@@ -54,8 +54,6 @@ def write(
     boxes = (
         records[["x", "y", "w", "h"]].astype("float64").to_numpy() if settings.crop_box else np.full((count, 4), np.nan)
     )
-    if settings.crop_box and np.isnan(boxes).all():
-        raise DataError(f"data.crop_box=true: no image of {description['dataset']} has a box")
     arrays: dict[str, np.ndarray] = {
         "label": records["label"].to_numpy(np.int64),
         "camera": records["camera"].astype("Int64").fillna(-1).to_numpy(np.int64),
