@@ -27,11 +27,12 @@ $(READY): pyproject.toml constraints.txt
 repro: venv
 	dvc repro
 
-# The tests that start Ray one after another, since two Rays at a time starve each other, and beside them the others.
+# The tests that start Ray one after another, since Rays that run together starve each other; beside them the others, with the
+# browser's, which start a small one.
 test: venv lint
 	@echo "pytest: tests that start Ray (shown as they run), and the others beside them (shown after them)"
-	@pytest -q -m "not cluster" > $(VENV)/others.log 2>&1 & others=$$!; \
-	pytest -q -m cluster; on_ray=$$?; \
+	@pytest -q -m "not cluster or browser" > $(VENV)/others.log 2>&1 & others=$$!; \
+	pytest -q --durations=8 -m "cluster and not browser"; on_ray=$$?; \
 	wait $$others; rest=$$?; cat $(VENV)/others.log; exit $$((on_ray | rest))
 
 # Every fault of docs/reliability.md, really done. FAULTS="-k worker" runs a part. Without namespaces: processes, and it says so.
