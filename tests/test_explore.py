@@ -101,6 +101,25 @@ def test_a_run_named_in_full_that_was_fetched_before_needs_no_store(
         assert keeping.keep(reference, people.root, ["model"]) == first
 
 
+def test_a_run_named_in_full_is_fetched_from_this_disk_without_mlflow_and_is_the_same(
+    people: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = people.trials["a3m"]
+    cache = people.root / keeping.CACHE
+    shutil.rmtree(cache, ignore_errors=True)
+    asked = keeping.keep(trial.key[:12], people.root, ["model", "predictions.parquet"])
+    files = {path.relative_to(cache): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    shutil.rmtree(cache)
+    with monkeypatch.context() as away:
+        away.setattr(runs, "open_store", lambda *_: pytest.fail("the store was asked"))
+        for reference in (trial.key, people.run_ids["a3m"]):
+            assert keeping.keep(reference, people.root, ["model", "predictions.parquet"]) == asked
+            assert {path.relative_to(cache): path.read_bytes() for path in cache.rglob("*") if path.is_file()} == files
+            shutil.rmtree(cache)
+    monkeypatch.setattr("a3m.record.database.finished", lambda *_: None)
+    assert keeping.keep(trial.key, people.root, ["model", "predictions.parquet"]) == asked
+
+
 def test_fetching_in_a_process_of_its_own_gives_the_same_and_its_errors(people: Project) -> None:
     reference = people.trials["baseline1"].key[:10]
     assert keeping.begin(reference, people.root, ["model"])() == keeping.keep(reference, people.root, ["model"])

@@ -9,16 +9,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from a3m.errors import DataError, StoreError, UserError
 
 ALWAYS = ("settings.json", "digests.json")
 CACHE = Path(".a3m") / "cache" / "runs"
 SHORTEST = 4  # letters of a key or id
+Fetch = Callable[[str, str, Path], Path | None]  # (run id, artifact, folder) -> its copy in the folder
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,18 @@ def keep(reference: str, root: Path, wanted: Sequence[str], overrides: Sequence[
         raise StoreError(
             f"{address.full_uri(params.store.uri, root)}: no store yet: `make repro` or `a3m train` makes one"
         )
-    store = runs.open_store(params.store.uri, root)
-    run = one_run(store.client, reference)
-    folder = root / CACHE / run.info.run_id
-    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.log-model")}
-    found = Kept(
-        run.info.run_id, tags["key"], run.info.run_name or "", tags.get("dataset", ""), tags.get("source", ""),
-        dict(run.data.metrics), tags, str(folder),
-    )  # fmt: skip
+    here = _on_this_disk(address.full_uri(params.store.uri, root), root, reference)
+    if here is not None:
+        found, fetch = here
+    else:
+        store = runs.open_store(params.store.uri, root)
+        run = one_run(store.client, reference)
+        found = _kept(root, run.info.run_id, run.info.run_name or "", dict(run.data.metrics), run.data.tags)
+        fetch = store.fetch
+    folder = found.files
     folder.mkdir(parents=True, exist_ok=True)
     for name in ALWAYS:
-        _fetch(store.fetch, found, name)
+        _fetch(fetch, found, name)
     digests = json.loads((folder / "digests.json").read_text())
     for name in wanted:
         if name not in digests and not any(file.startswith(f"{name}/") for file in digests):
@@ -82,10 +86,45 @@ def keep(reference: str, root: Path, wanted: Sequence[str], overrides: Sequence[
             else:
                 continue  # the method leaves no such file
         if not (folder / name).exists():
-            _fetch(store.fetch, found, name)
+            _fetch(fetch, found, name)
     _verify(folder, digests)
     (folder / "run.json").write_text(json.dumps(asdict(found), indent=1) + "\n")  # last: all is here
     return found
+
+
+def _kept(root: Path, run_id: str, name: str, metrics: dict[str, float], all_tags: Mapping[str, str]) -> Kept:
+    tags = {tag: value for tag, value in all_tags.items() if not tag.startswith("mlflow.log-model")}
+    folder = root / CACHE / run_id
+    return Kept(run_id, tags["key"], name, tags.get("dataset", ""), tags.get("source", ""), metrics, tags, str(folder))
+
+
+def _on_this_disk(uri: str, root: Path, reference: str) -> tuple[Kept, Fetch] | None:
+    """A run named in full of a store in an sqlite file, without MLflow, whose import takes seconds; None: it is to be asked."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from a3m.record import database
+
+    try:
+        found = database.finished(uri, reference)
+    except SQLAlchemyError:
+        return None  # MLflow is asked, and says what is the matter
+    if found is None:
+        return None
+    row, name, place = found
+    address = urlsplit(place)
+    artifacts = Path(url2pathname(address.path))
+    if address.scheme not in ("", "file") or not artifacts.is_dir():
+        return None
+
+    def fetch(run_id: str, wanted: str, folder: Path) -> Path | None:
+        source = artifacts / wanted
+        if source.is_dir():
+            return Path(shutil.copytree(source, folder / wanted))
+        return Path(shutil.copy(source, folder / wanted)) if source.is_file() else None
+
+    return _kept(root, row.run_id, name, row.metrics, row.tags), fetch
 
 
 def one_run(client: Any, reference: str) -> Any:
@@ -125,7 +164,7 @@ def one_run(client: Any, reference: str) -> Any:
     return min(finished, key=lambda run: run.info.end_time or 0)  # doubled runs: the first finished one counts
 
 
-def _fetch(fetch: Callable[[str, str, Path], Path | None], found: Kept, name: str) -> None:
+def _fetch(fetch: Fetch, found: Kept, name: str) -> None:
     """Copy an artifact into the cache under a temporary name first."""
     temporary = found.files / ".fetching"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -18,6 +18,13 @@ TAGS = """select t.run_uuid, t.key, t.value from tags as t
     where t.run_uuid in (select run_uuid from ({tagged}) as found)"""
 
 
+FINISHED = """select runs.run_uuid, tags.value, runs.status, runs.start_time, runs.end_time, runs.name, runs.artifact_uri from runs
+    join tags on tags.run_uuid = runs.run_uuid and tags.key = 'key'
+    join experiments on experiments.experiment_id = runs.experiment_id
+    where runs.status = 'FINISHED' and runs.lifecycle_stage = 'active' and experiments.lifecycle_stage = 'active'
+    and (runs.run_uuid = :named or tags.value = :named) order by runs.end_time"""
+
+
 class Row(NamedTuple):
     """A run as MLflow's search gives it, without its parameters. Times are milliseconds since 1970."""
 
@@ -50,3 +57,27 @@ def tagged(uri: str, experiment: str, tag: str, value: str | None = None) -> lis
             if run in rows:
                 rows[run].tags[name] = said
     return list(rows.values())
+
+
+def finished(uri: str, named: str) -> tuple[Row, str, str] | None:
+    """The first finished run of a trial with this id or key -> (the run, its name, where its artifacts lie), or None.
+
+    Raises sqlalchemy's errors.
+    """
+    from sqlalchemy import NullPool, create_engine, text
+
+    with create_engine(uri, poolclass=NullPool).connect() as connection:
+        found = connection.execute(text(FINISHED), {"named": named}).first()
+        if found is None:
+            return None
+        run, key, status, started, ended, name, artifacts = found
+        row = Row(run, key, status, started, ended, {}, {})
+        for metric, number, is_nan in connection.execute(
+            text("select m.key, m.value, m.is_nan from latest_metrics as m where m.run_uuid = :run"), {"run": run}
+        ):
+            row.metrics[metric] = math.nan if is_nan else float(number)
+        for tag, said in connection.execute(
+            text("select t.key, t.value from tags as t where t.run_uuid = :run"), {"run": run}
+        ):
+            row.tags[tag] = said
+    return row, name or "", artifacts
