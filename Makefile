@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: venv repro test test-cluster ui lint bench photographs plan docs help
+.PHONY: venv repro test test-ray test-others test-cluster ui lint bench photographs plan docs help
 
 help:
 	@echo "make repro   environment, then dvc repro: data, sweeps, tables, figures, report"
@@ -28,12 +28,16 @@ repro: venv
 	dvc repro
 
 # The tests that start Ray one after another, since Rays that run together starve each other; beside them the others, with the
-# browser's, which start a small one.
+# browser's, which start a small one. Two targets, for a shell would start the second one deaf to Ctrl-C, as its tests are then.
 test: venv lint
 	@echo "pytest: tests that start Ray (shown as they run), and the others beside them (shown after them)"
-	@pytest -q -m "not cluster or browser" > $(VENV)/others.log 2>&1 & others=$$!; \
-	pytest -q --durations=8 -m "cluster and not browser"; on_ray=$$?; \
-	wait $$others; rest=$$?; cat $(VENV)/others.log; exit $$((on_ray | rest))
+	@$(MAKE) --no-print-directory -k -j 2 test-ray test-others; status=$$?; cat $(VENV)/others.log; exit $$status
+
+test-ray:
+	@pytest -q --durations=8 -m "cluster and not browser"
+
+test-others:
+	@pytest -q -m "not cluster or browser" > $(VENV)/others.log 2>&1
 
 # Every fault of docs/reliability.md, really done. FAULTS="-k worker" runs a part. Without namespaces: processes, and it says so.
 FAULTS ?=
