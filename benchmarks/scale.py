@@ -30,7 +30,7 @@ from typing import Any
 
 from rich.console import Console
 
-from a3m import cost, plan, study, work
+from a3m import cost, plan, results, study, work
 from a3m.cluster import jobs
 from a3m.cluster.session import connected
 from a3m.record import recording, runs
@@ -125,7 +125,7 @@ def store(size: int) -> None:
         params.plan = True
         timed("print", lambda: plan.print_plan(quiet, params, "ablation", planned))
         timed("cost", lambda: cost.cost(params, root, planned, [one.found for one in planned if one.found]))
-        timed("results", lambda: study.write_results(params, root, "ablation", planned, opened.uri, "parent"))
+        timed("results", lambda: results.write(params, root, "ablation", planned, opened.uri, "parent"))
     shown = "  ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     print(f"store {size:6d} recorded trials: {shown} s of processor time (goal: seconds); {peak():.0f} MB", flush=True)
 

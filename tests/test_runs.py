@@ -428,6 +428,8 @@ def test_a_run_that_a_slow_server_made_twice_is_deleted_and_no_other_is(project:
         made[name] = store.client.create_run(experiment, run_name=name, tags=tags).info.run_id
     store.client.set_terminated(made["finished"])
     store.client.log_metric(made["with an epoch"], "train/loss", 1.0)
+    store.drop_doubles(experiment, {"a": made["finished"]}, lambda key: False)  # somebody trains it
+    assert len(store.running(experiment, "key")) == 3
     store.drop_doubles(experiment, {"a": made["finished"]})
     left = {run.info.run_name: run.info.status for run in store.client.search_runs([experiment])}
     assert set(left) == set(made) - {"double"}

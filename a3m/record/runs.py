@@ -195,14 +195,16 @@ class Store:
         condition = f"tags.{_named(tag)} {asked} AND attributes.status = '{RUNNING}'"
         return [_found(run, tag) for run in self._search([experiment], condition)]
 
-    def drop_doubles(self, experiment: str, finished: Mapping[str, str]) -> None:
+    def drop_doubles(
+        self, experiment: str, finished: Mapping[str, str], is_free: Callable[[str], bool] = lambda key: True
+    ) -> None:
         """Delete runs that are RUNNING beside the finished one of their key (`finished`: key -> run id); one with metrics is ended.
 
         A slow server may make a run that it was asked for after whoever asked gave up, and found none when it asked again. Only
-        for keys that nobody trains.
+        for keys that nobody trains (`is_free`).
         """
         for run in self.running(experiment, "key"):
-            if run.key not in finished or run.run_id == finished[run.key]:
+            if run.key not in finished or run.run_id == finished[run.key] or not is_free(run.key):
                 continue
             if run.metrics:
                 self.end(run.run_id, KILLED)
